@@ -1,0 +1,59 @@
+# The thin face of the CMake build. `make help` says what there is.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+PROMPT ?= Tell me in two sentences why the sky is blue.
+MODELS := $(shell scripts/models.sh --dir)
+SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
+
+.PHONY: all run test test-all bench install clean format help packages fuzz
+
+all: build/hearth
+
+help:
+	@echo 'make            build build/hearth'
+	@echo 'make run        install what is missing, build, fetch a small real model, answer PROMPT="…"'
+	@echo 'make test       the tests that every change must pass'
+	@echo 'make test-all   these, the sanitizers, and what takes longer'
+	@echo 'make bench      measure this machine and the engine on it'
+	@echo 'make fuzz       each fuzz target for FUZZ_SECONDS (60)'
+	@echo 'make install    into PREFIX (/usr/local), below DESTDIR'
+	@echo 'make format     clang-format over the tree'
+	@echo 'make clean      remove the build directories'
+
+packages:
+	@scripts/packages.sh
+
+build/build.ninja: | packages
+	@cmake --preset release > /dev/null
+
+build/hearth: build/build.ninja FORCE
+	@cmake --build --preset release
+
+FORCE:
+
+run: build/hearth
+	@scripts/models.sh smollm2
+	@build/hearth run $(SMOLLM2) "$(PROMPT)"
+
+test: packages
+	@scripts/test.sh
+
+test-all: packages
+	@scripts/test.sh --all
+
+bench: build/hearth
+	@scripts/models.sh smollm2
+	@build/test_kernel_bench
+
+fuzz: packages
+	@scripts/fuzz.sh
+
+install: build/hearth
+	@DESTDIR=$(DESTDIR) cmake --install build --prefix $(PREFIX)
+
+format:
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+clean:
+	rm -rf build build-debug build-asan build-tsan build-fuzz

@@ -1,0 +1,62 @@
+/* All that differs between systems. Only os_*.c include a system's own headers. */
+#ifndef BASE_OS_H
+#define BASE_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+/* ---- memory ---- */
+size_t os_page_size(void);
+void *os_pages_alloc(size_t size); /* zeroed, committed on first write; NULL without memory */
+void os_pages_free(void *memory, size_t size);
+void os_pages_discard(void *memory, size_t size);
+
+/* ---- files ---- */
+struct os_mapping {
+    const void *data; /* NULL for an empty file */
+    size_t size;
+};
+/* Maps a whole regular file read-only; the error says what is wrong but not the file's name. */
+int os_map_path(const char *path, struct os_mapping *out, struct hearth_error *err);
+int os_map_fd(int fd, struct os_mapping *out, struct hearth_error *err);
+void os_unmap(struct os_mapping mapping);
+/* Tells the system that a part of a mapping will be read soon / fills its page tables now. */
+void os_mapping_will_need(const void *data, size_t size);
+
+/* ---- time ---- */
+uint64_t os_monotonic_ns(void);
+int64_t os_unix_seconds(void);
+/* Broken-down local time of a moment, for templates that print a date. */
+struct tm;
+bool os_local_time(int64_t unix_seconds, struct tm *out);
+
+/* ---- threads ---- */
+struct os_thread;
+struct os_thread *os_thread_start(void (*run)(void *context), void *context); /* NULL on failure */
+void os_thread_join(struct os_thread *thread);
+void os_thread_pause(void); /* a hint inside a spin loop */
+/* Sleeps while *word == expected, until woken (or spuriously). */
+void os_wait(const _Atomic uint32_t *word, uint32_t expected);
+void os_wake_all(const _Atomic uint32_t *word);
+/* How many threads can really run: affinity mask and cgroup quota considered; at least 1. */
+unsigned os_usable_cores(void);
+
+/* ---- this process's memory, in bytes ---- */
+struct os_memory {
+    uint64_t private_bytes; /* RssAnon + RssShmem + swap */
+    uint64_t mapped_bytes;  /* RssFile */
+    uint64_t peak_bytes;    /* the highest resident size so far, mapped included */
+};
+bool os_process_memory(struct os_memory *out);
+
+/* ---- terminal and signals ---- */
+bool os_is_terminal(int fd);
+unsigned os_terminal_width(void); /* columns of standard error; 80 where unknown */
+/* Installs a handler for Ctrl-C (SIGINT) that only calls `on_interrupt`, which must be
+ * async-signal-safe. NULL puts the default back. */
+void os_on_interrupt(void (*on_interrupt)(void));
+
+#endif

@@ -1,0 +1,270 @@
+#define _GNU_SOURCE
+#include "base/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+/* ---- memory ---- */
+
+size_t os_page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+void *os_pages_alloc(size_t size)
+{
+    void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+void os_pages_free(void *memory, size_t size)
+{
+    munmap(memory, size);
+}
+
+void os_pages_discard(void *memory, size_t size)
+{
+    uintptr_t page = os_page_size();
+    uintptr_t begin = ((uintptr_t)memory + page - 1) & ~(page - 1);
+    uintptr_t end = ((uintptr_t)memory + size) & ~(page - 1);
+    if (end > begin)
+        madvise((void *)begin, end - begin, MADV_DONTNEED);
+}
+
+/* ---- files ---- */
+
+int os_map_fd(int fd, struct os_mapping *out, struct hearth_error *err)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0)
+        return error_set(err, HEARTH_E_IO, "%s", strerror(errno));
+    if (!S_ISREG(status.st_mode))
+        return error_set(err, HEARTH_E_IO, "not a regular file");
+    if (status.st_size == 0) {
+        *out = (struct os_mapping){NULL, 0};
+        return 0;
+    }
+    size_t size = (size_t)status.st_size;
+    void *data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    if (data == MAP_FAILED)
+        return error_set(err, HEARTH_E_IO, "cannot be mapped: %s", strerror(errno));
+    *out = (struct os_mapping){data, size};
+    return 0;
+}
+
+int os_map_path(const char *path, struct os_mapping *out, struct hearth_error *err)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return error_set(err, errno == ENOENT ? HEARTH_E_MISSING : HEARTH_E_IO, "%s",
+                         strerror(errno));
+    int status = os_map_fd(fd, out, err);
+    close(fd);
+    return status;
+}
+
+void os_unmap(struct os_mapping mapping)
+{
+    if (mapping.data)
+        munmap((void *)(uintptr_t)mapping.data, mapping.size);
+}
+
+void os_mapping_will_need(const void *data, size_t size)
+{
+    uintptr_t page = os_page_size();
+    uintptr_t begin = (uintptr_t)data & ~(page - 1);
+    madvise((void *)begin, (uintptr_t)data + size - begin, MADV_WILLNEED);
+}
+
+/* ---- time ---- */
+
+uint64_t os_monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+int64_t os_unix_seconds(void)
+{
+    return (int64_t)time(NULL);
+}
+
+bool os_local_time(int64_t unix_seconds, struct tm *out)
+{
+    time_t moment = (time_t)unix_seconds;
+    return localtime_r(&moment, out) != NULL;
+}
+
+/* ---- threads ---- */
+
+struct os_thread {
+    pthread_t handle;
+    void (*run)(void *context);
+    void *context;
+};
+
+static void *thread_main(void *argument)
+{
+    struct os_thread *thread = argument;
+    thread->run(thread->context);
+    return NULL;
+}
+
+struct os_thread *os_thread_start(void (*run)(void *context), void *context)
+{
+    struct os_thread *thread = MEM_NEW(struct os_thread);
+    if (!thread)
+        return NULL;
+    thread->run = run;
+    thread->context = context;
+    /* Signals are the main thread's: a worker must never be the one that Ctrl-C interrupts. */
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int status = pthread_create(&thread->handle, NULL, thread_main, thread);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    if (status != 0) {
+        mem_free(thread);
+        return NULL;
+    }
+    return thread;
+}
+
+void os_thread_join(struct os_thread *thread)
+{
+    pthread_join(thread->handle, NULL);
+    mem_free(thread);
+}
+
+void os_thread_pause(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+void os_wait(const _Atomic uint32_t *word, uint32_t expected)
+{
+    syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+}
+
+void os_wake_all(const _Atomic uint32_t *word)
+{
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 0x7fffffff, NULL, NULL, 0);
+}
+
+/* The cores that a cgroup's quota amounts to, rounded up; 0 where there is no quota. */
+static unsigned cgroup_quota_cores(void)
+{
+    long quota = -1, period = 0;
+    FILE *file = fopen("/sys/fs/cgroup/cpu.max", "re");
+    if (file) {
+        if (fscanf(file, "%ld %ld", &quota, &period) != 2)
+            quota = -1;
+        fclose(file);
+    } else if ((file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "re"))) {
+        if (fscanf(file, "%ld", &quota) != 1)
+            quota = -1;
+        fclose(file);
+        file = fopen("/sys/fs/cgroup/cpu/cpu.cfs_period_us", "re");
+        if (file) {
+            if (fscanf(file, "%ld", &period) != 1)
+                period = 0;
+            fclose(file);
+        }
+    }
+    if (quota <= 0 || period <= 0)
+        return 0;
+    return (unsigned)((quota + period - 1) / period);
+}
+
+unsigned os_usable_cores(void)
+{
+    cpu_set_t set;
+    unsigned cores = 1;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        cores = (unsigned)CPU_COUNT(&set);
+    unsigned quota = cgroup_quota_cores();
+    if (quota && quota < cores)
+        cores = quota;
+    return cores ? cores : 1;
+}
+
+/* ---- memory of this process ---- */
+
+bool os_process_memory(struct os_memory *out)
+{
+    FILE *file = fopen("/proc/self/status", "re");
+    if (!file)
+        return false;
+    struct os_memory memory = {0};
+    char line[256];
+    while (fgets(line, sizeof line, file)) {
+        unsigned long long kib;
+        if (sscanf(line, "RssAnon: %llu kB", &kib) == 1 ||
+            sscanf(line, "RssShmem: %llu kB", &kib) == 1 ||
+            sscanf(line, "VmSwap: %llu kB", &kib) == 1)
+            memory.private_bytes += kib * 1024;
+        else if (sscanf(line, "RssFile: %llu kB", &kib) == 1)
+            memory.mapped_bytes = kib * 1024;
+        else if (sscanf(line, "VmHWM: %llu kB", &kib) == 1)
+            memory.peak_bytes = kib * 1024;
+    }
+    fclose(file);
+    *out = memory;
+    return true;
+}
+
+/* ---- terminal and signals ---- */
+
+bool os_is_terminal(int fd)
+{
+    return isatty(fd) == 1;
+}
+
+unsigned os_terminal_width(void)
+{
+    struct winsize size;
+    if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
+        return size.ws_col;
+    return 80;
+}
+
+/* A signal handler has no argument of its own: this is the one place where a global is needed. */
+static void (*volatile interrupt_handler)(void);
+
+static void handle_interrupt(int signal_number)
+{
+    (void)signal_number;
+    void (*handler)(void) = interrupt_handler;
+    if (handler)
+        handler();
+}
+
+void os_on_interrupt(void (*on_interrupt)(void))
+{
+    interrupt_handler = on_interrupt;
+    struct sigaction action = {0};
+    action.sa_handler = on_interrupt ? handle_interrupt : SIG_DFL;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+}

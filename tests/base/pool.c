@@ -1,0 +1,89 @@
+/* Parallel loops. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "base/os.h"
+#include "base/pool.h"
+
+#define ITEMS_MAX 1000
+
+struct loop {
+    atomic_int done[ITEMS_MAX];
+    atomic_uint highest_thread;
+};
+
+static void mark(void *context, size_t item, unsigned thread)
+{
+    struct loop *loop = context;
+    atomic_fetch_add(&loop->done[item], 1);
+    unsigned highest = atomic_load(&loop->highest_thread);
+    while (thread > highest &&
+           !atomic_compare_exchange_weak(&loop->highest_thread, &highest, thread))
+        ;
+}
+
+static void run_loops(unsigned threads, size_t items, int times)
+{
+    struct pool *pool = pool_create(threads);
+    assert_non_null(pool);
+    struct loop *loop = calloc(1, sizeof *loop);
+    for (int i = 0; i < times; i++)
+        pool_run(pool, items, mark, loop);
+    for (size_t i = 0; i < ITEMS_MAX; i++)
+        assert_int_equal(atomic_load(&loop->done[i]), i < items ? times : 0);
+    assert_true(atomic_load(&loop->highest_thread) < pool_threads(pool));
+    free(loop);
+    pool_destroy(pool);
+}
+
+static void every_item_runs_once_in_each_loop(void **state)
+{
+    (void)state;
+    for (unsigned threads = 1; threads <= 5; threads++) {
+        run_loops(threads, 0, 3);
+        run_loops(threads, 1, 3);
+        run_loops(threads, 7, 2000);
+        run_loops(threads, ITEMS_MAX, 20);
+    }
+}
+
+static void workers_that_fell_asleep_take_part_again(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_create(3);
+    struct loop *loop = calloc(1, sizeof *loop);
+    for (int i = 0; i < 20; i++) {
+        uint64_t start = os_monotonic_ns();
+        while (os_monotonic_ns() - start < 1000000)
+            ; /* longer than workers spin */
+        pool_run(pool, 100, mark, loop);
+    }
+    for (size_t i = 0; i < 100; i++)
+        assert_int_equal(atomic_load(&loop->done[i]), 20);
+    free(loop);
+    pool_destroy(pool);
+}
+
+static void a_pool_that_never_ran_ends(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 50; i++)
+        pool_destroy(pool_create(4));
+    pool_destroy(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_item_runs_once_in_each_loop),
+        cmocka_unit_test(workers_that_fell_asleep_take_part_again),
+        cmocka_unit_test(a_pool_that_never_ran_ends),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
