@@ -1,0 +1,15 @@
+/* What this processor and its operating system let a program use. */
+#ifndef KERNEL_CPU_H
+#define KERNEL_CPU_H
+
+#include <stdbool.h>
+
+struct cpu_features {
+    bool avx2;   /* AVX2, FMA, F16C and the ymm state */
+    bool avx512; /* AVX-512 F, BW, DQ, VL, VNNI and the zmm and mask state; avx2 as well */
+};
+
+/* Reads CPUID and XCR0; all false on processors that are no x86. */
+struct cpu_features cpu_detect(void);
+
+#endif

@@ -1,0 +1,100 @@
+#include "kernel/kernel.h"
+
+#include <string.h>
+
+#include "kernel/cpu.h"
+#include "kernel/tiers.h"
+
+struct tier {
+    const char *name;
+    bool (*available)(const struct cpu_features *cpu);
+    void (*fill)(struct kernels *kernels);
+};
+
+static bool always(const struct cpu_features *cpu)
+{
+    (void)cpu;
+    return true;
+}
+
+static void fill_ref(struct kernels *kernels)
+{
+    quantize_fill_ref(kernels);
+    matmul_fill_ref(kernels);
+    dequantize_fill(kernels);
+    vector_fill_ref(&kernels->vector);
+}
+
+#ifdef KERNEL_X86
+static bool has_avx2(const struct cpu_features *cpu)
+{
+    return cpu->avx2;
+}
+
+static void fill_avx2(struct kernels *kernels)
+{
+    matmul_fill_avx2(kernels);
+    vector_fill_avx2(&kernels->vector);
+}
+
+static bool has_avx512(const struct cpu_features *cpu)
+{
+    return cpu->avx512;
+}
+
+static void fill_avx512(struct kernels *kernels)
+{
+    matmul_fill_avx512(kernels);
+    vector_fill_avx512(&kernels->vector);
+}
+#endif
+
+/* Ascending: a tier overwrites what it has in the table of those before it. */
+static const struct tier tiers[] = {
+    {"ref", always, fill_ref},
+#ifdef KERNEL_X86
+    {"avx2", has_avx2, fill_avx2},
+    {"avx512", has_avx512, fill_avx512},
+#endif
+};
+enum { TIERS = sizeof(tiers) / sizeof(tiers[0]) };
+
+static const struct tier *find_tier(const char *wanted, const struct cpu_features *cpu)
+{
+    const struct tier *found = NULL;
+    for (int i = 0; i < TIERS; i++) {
+        if (wanted != NULL ? strcmp(wanted, tiers[i].name) == 0 : tiers[i].available(cpu))
+            found = &tiers[i];
+    }
+    return found;
+}
+
+int kernels_select(const char *wanted, struct kernels *out, struct hearth_error *err)
+{
+    struct cpu_features cpu = cpu_detect();
+    if (wanted != NULL && wanted[0] == '\0')
+        wanted = NULL;
+    const struct tier *tier = find_tier(wanted, &cpu);
+    if (tier == NULL)
+        return error_set(err, HEARTH_E_ARGUMENT,
+                         "no kernels are called \"%.32s\"; there are ref, avx2 and avx512", wanted);
+    if (!tier->available(&cpu))
+        return error_set(err, HEARTH_E_UNSUPPORTED,
+                         "this processor (or its operating system) has no %s", tier->name);
+
+    struct kernels kernels = {.tier = tier->name};
+    for (const struct tier *t = tiers; t <= tier; t++)
+        t->fill(&kernels);
+    *out = kernels;
+    return 0;
+}
+
+const char *kernels_tier_at(size_t index)
+{
+    struct cpu_features cpu = cpu_detect();
+    for (int i = 0; i < TIERS; i++) {
+        if (tiers[i].available(&cpu) && index-- == 0)
+            return tiers[i].name;
+    }
+    return NULL;
+}

@@ -1,0 +1,47 @@
+/* Matrix products with weights as they lie in the file.
+ *
+ * y[c][r] = sum over k of W[r][k] * x[c][k], W with rows of any type of gguf/types.h, x given as
+ * float rows and brought into the form that the weight's type multiplies with.
+ *
+ * One arithmetic per type: the reference (matmul_ref.c) says in which order floats are multiplied
+ * and added; every tier follows it to the bit, for every number of columns and every cut into row
+ * ranges, so that a result never depends on chunk, batch or threads. Integer sums are exact.
+ *
+ * Activation forms:
+ *   ACTIVATION_F32     the floats themselves: F32, F16, BF16 weights
+ *   ACTIVATION_Q8      int8 with one f32 scale per 32: the types with blocks of 32
+ *   ACTIVATION_Q8_256  int8 with one f32 scale per 256: the K types and IQ4_XS
+ * with scale = max|x| / 127, q = round to nearest even of x / scale, and the sums of q per group.
+ */
+#ifndef KERNEL_MATMUL_H
+#define KERNEL_MATMUL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum activation_form {
+    ACTIVATION_F32,
+    ACTIVATION_Q8,
+    ACTIVATION_Q8_256,
+    ACTIVATION_FORMS,
+};
+
+/* The form that a weight type multiplies with. */
+enum activation_form activation_form_of(uint32_t weight_type);
+
+/* Bytes that one row of k activations takes in a form; a multiple of 64. */
+size_t activation_row_bytes(enum activation_form form, size_t k);
+
+struct matmul {
+    uint32_t type;         /* of the weights */
+    const void *weights;   /* the first row of the matrix */
+    size_t row_bytes;      /* from one row to the next */
+    size_t k;              /* elements in a row: a multiple of the type's block */
+    size_t row_begin, row_end; /* the rows to compute */
+    const void *x;         /* `columns` activation rows, each activation_row_bytes apart */
+    size_t columns;
+    float *y;              /* y[c * y_stride + r] */
+    size_t y_stride;
+};
+
+#endif

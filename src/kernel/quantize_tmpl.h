@@ -1,0 +1,96 @@
+/* Quantizing activations, in plain C that compilers turn into vector code: included by each tier's
+ * .c file with QUANTIZE(name) giving its functions a name of their own. quantize.c says what is
+ * computed. */
+#include <math.h>
+#include <string.h>
+
+#include "kernel/activation.h"
+#include "kernel/blocks.h"
+#include "kernel/half.h"
+#include "kernel/tiers.h"
+
+/* The scale of a group, and what to multiply its elements with. */
+static float QUANTIZE(group_scale)(const float *x, int n, float *inverse)
+{
+    uint32_t max = 0; /* of the bits without sign: NaNs are above infinity, infinity above all */
+    for (int i = 0; i < n; i++) {
+        uint32_t magnitude = bits_of_float(x[i]) & 0x7fffffff;
+        max = magnitude > max ? magnitude : max;
+    }
+    *inverse = 0.0f;
+    if (max >= 0x7f800000)
+        return NAN;
+    if (max < 0x03000000)
+        return 0.0f;
+    *inverse = 127.0f / float_of_bits(max);
+    return float_of_bits(max) / 127.0f;
+}
+
+/* Adding 1.5 * 2^23 leaves the integer, rounded, in the last bits of the mantissa. */
+static void QUANTIZE(quantize_group)(const float *x, float inverse, int n, int8_t *q)
+{
+    if (inverse == 0.0f) { /* x may be no number */
+        memset(q, 0, (size_t)n);
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        q[i] = (int8_t)(bits_of_float(x[i] * inverse + 0x1.8p23f) & 0xff);
+}
+
+static void QUANTIZE(quantize_f32)(const float *x, size_t k, void *row)
+{
+    memcpy(row, x, k * sizeof(float));
+    memset((float *)row + k, 0, activation_row_bytes(ACTIVATION_F32, k) - k * sizeof(float));
+}
+
+static void QUANTIZE(quantize_q8)(const float *x, size_t k, void *row)
+{
+    struct activation_q8 *block = row;
+    for (size_t n = k / BLOCK_SIZE; n > 0; n--, block++, x += BLOCK_SIZE) {
+        float inverse;
+        int sum = 0;
+        block->d = QUANTIZE(group_scale)(x, BLOCK_SIZE, &inverse);
+        QUANTIZE(quantize_group)(x, inverse, BLOCK_SIZE, block->q);
+        for (int i = 0; i < BLOCK_SIZE; i++)
+            sum += block->q[i];
+        block->sum = (float)sum;
+        block->sum_8 = -8 * sum;
+        block->sum_16 = -16 * sum;
+        block->sum_128 = -128 * sum;
+    }
+}
+
+static void QUANTIZE(quantize_q8_256)(const float *x, size_t k, void *row)
+{
+    struct activation_q8_256 *block = row;
+    for (size_t n = k / SUPERBLOCK_SIZE; n > 0; n--, block++, x += SUPERBLOCK_SIZE) {
+        float inverse;
+        int32_t sum8[32];
+        block->d = QUANTIZE(group_scale)(x, SUPERBLOCK_SIZE, &inverse);
+        QUANTIZE(quantize_group)(x, inverse, SUPERBLOCK_SIZE, block->q);
+        for (int i = 0; i < 32; i++) {
+            sum8[i] = 0;
+            for (int j = 0; j < 8; j++)
+                sum8[i] += block->q[8 * i + j];
+        }
+        for (int i = 0; i < 32; i++)
+            block->sum8_32[i] = -32 * sum8[i];
+        for (int i = 0; i < 16; i++) {
+            int32_t sum = sum8[2 * i] + sum8[2 * i + 1];
+            block->sum16[i] = (int16_t)sum;
+            block->sum16_16[i] = -16 * sum;
+        }
+        for (int i = 0; i < 8; i++) {
+            int32_t sum = block->sum16[2 * i] + block->sum16[2 * i + 1];
+            block->sum32[i] = (int16_t)sum;
+            block->sum32_8[i] = -8 * sum;
+        }
+    }
+}
+
+static void QUANTIZE(quantize_fill)(struct kernels *kernels)
+{
+    kernels->quantize[ACTIVATION_F32] = QUANTIZE(quantize_f32);
+    kernels->quantize[ACTIVATION_Q8] = QUANTIZE(quantize_q8);
+    kernels->quantize[ACTIVATION_Q8_256] = QUANTIZE(quantize_q8_256);
+}

@@ -1,0 +1,164 @@
+/* vec16_ref.h's operations with AVX-512 F, BW, DQ, VL and VNNI. */
+#ifndef KERNEL_VEC16_AVX512_H
+#define KERNEL_VEC16_AVX512_H
+
+#include <immintrin.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernel/half.h"
+
+#define V16_TILE 4
+
+struct v16 {
+    __m512 v;
+};
+struct v16i {
+    __m512i v;
+};
+
+static inline struct v16 v16_set(float x)
+{
+    return (struct v16){_mm512_set1_ps(x)};
+}
+
+static inline struct v16 v16_load(const float *p)
+{
+    return (struct v16){_mm512_loadu_ps(p)};
+}
+
+static inline struct v16 v16_load_first(const float *p, size_t n)
+{
+    return (struct v16){_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p)};
+}
+
+static inline void v16_store(float *p, struct v16 a)
+{
+    _mm512_storeu_ps(p, a.v);
+}
+
+static inline void v16_store_first(float *p, struct v16 a, size_t n)
+{
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), a.v);
+}
+
+static inline struct v16 v16_add(struct v16 a, struct v16 b)
+{
+    return (struct v16){_mm512_add_ps(a.v, b.v)};
+}
+
+static inline struct v16 v16_sub(struct v16 a, struct v16 b)
+{
+    return (struct v16){_mm512_sub_ps(a.v, b.v)};
+}
+
+static inline struct v16 v16_mul(struct v16 a, struct v16 b)
+{
+    return (struct v16){_mm512_mul_ps(a.v, b.v)};
+}
+
+static inline struct v16 v16_div(struct v16 a, struct v16 b)
+{
+    return (struct v16){_mm512_div_ps(a.v, b.v)};
+}
+
+static inline struct v16 v16_fma(struct v16 a, struct v16 b, struct v16 c)
+{
+    return (struct v16){_mm512_fmadd_ps(a.v, b.v, c.v)};
+}
+
+static inline struct v16 v16_max(struct v16 a, struct v16 b)
+{
+    return (struct v16){_mm512_max_ps(a.v, b.v)};
+}
+
+static inline struct v16 v16_min(struct v16 a, struct v16 b)
+{
+    return (struct v16){_mm512_min_ps(a.v, b.v)};
+}
+
+static inline struct v16 v16_round(struct v16 a)
+{
+    return (struct v16){_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+}
+
+static inline struct v16 v16_exp2_int(struct v16 a)
+{
+    __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(a.v), _mm512_set1_epi32(127));
+    return (struct v16){_mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23))};
+}
+
+static inline struct v16 v16_select_below(struct v16 x, struct v16 limit, struct v16 a,
+                                          struct v16 b)
+{
+    __mmask16 below = _mm512_cmp_ps_mask(x.v, limit.v, _CMP_LT_OQ);
+    return (struct v16){_mm512_mask_blend_ps(below, b.v, a.v)};
+}
+
+static inline struct v16 v16_select_range(struct v16 a, struct v16 b, int begin, int end)
+{
+    unsigned mask = (1u << end) - (1u << begin);
+    return (struct v16){_mm512_mask_blend_ps((__mmask16)mask, b.v, a.v)};
+}
+
+static inline struct v16 v16_load_f16(const uint16_t *p)
+{
+    return (struct v16){_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p))};
+}
+
+static inline struct v16 v16_load_s8(const int8_t *p)
+{
+    return (struct v16){
+        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)))};
+}
+
+static inline struct v16i v16i_set(int32_t x)
+{
+    return (struct v16i){_mm512_set1_epi32(x)};
+}
+
+struct v16k {
+    __m512i v;
+};
+
+static inline struct v16k v16k_load(const uint8_t *p)
+{
+    return (struct v16k){_mm512_loadu_si512(p)};
+}
+
+static inline struct v16i v16i_key_start(int32_t sum)
+{
+    return v16i_set(-128 * sum);
+}
+
+static inline struct v16i v16i_dot_key(struct v16i acc, struct v16k key, const int8_t *query)
+{
+    int32_t four;
+    memcpy(&four, query, sizeof four);
+    return (struct v16i){_mm512_dpbusd_epi32(acc.v, key.v, _mm512_set1_epi32(four))};
+}
+
+static inline struct v16 v16_from_int(struct v16i a)
+{
+    return (struct v16){_mm512_cvtepi32_ps(a.v)};
+}
+
+static inline float v16_sum(struct v16 a)
+{
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+static inline float v16_largest(struct v16 a)
+{
+    __m256 eight = _mm256_max_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));
+    __m128 four = _mm_max_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
+}
+
+#endif

@@ -1,0 +1,427 @@
+/* Matrix products and quantizers of every tier against the reference, to the bit: odd sizes,
+ * extreme values, cut row ranges; weights end where readable memory ends, outputs stand between
+ * guards. And the reference against a product in double precision. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "gguf/types.h"
+#include "kernel/half.h"
+#include "kernel/kernel.h"
+#include "support/guarded.h"
+
+enum { ROWS_MAX = 49, COLUMNS_MAX = 33, BLOCKS_MAX = 11, ELEMENTS_MAX = 2048 };
+
+static const uint32_t all_types[] = {
+#define TYPE_NUMBER(name, number, elements, bytes) number,
+    TENSOR_TYPES(TYPE_NUMBER)
+#undef TYPE_NUMBER
+};
+enum { TYPE_COUNT = sizeof(all_types) / sizeof(all_types[0]) };
+
+/* ---- making weights ---- */
+
+/* Where a block keeps its 16-bit scales; the second one, or both, may be missing (-1). */
+struct scale_fields {
+    uint32_t type;
+    int d, m;
+};
+
+static const struct scale_fields scale_fields[] = {
+    {TYPE_Q4_0, 0, -1},   {TYPE_Q4_1, 0, 2},    {TYPE_Q5_0, 0, -1}, {TYPE_Q5_1, 0, 2},
+    {TYPE_Q8_0, 0, -1},   {TYPE_Q2_K, 80, 82},  {TYPE_Q3_K, 108, -1}, {TYPE_Q4_K, 0, 2},
+    {TYPE_Q5_K, 0, 2},    {TYPE_Q6_K, 208, -1}, {TYPE_IQ4_NL, 0, -1}, {TYPE_IQ4_XS, 0, -1},
+};
+
+enum fill { FILL_RANDOM, FILL_ONES, FILL_ZEROS, FILL_EXTREME_SCALES, FILL_NAN, FILLS };
+
+static uint16_t random_scale(struct random *random, enum fill fill)
+{
+    static const uint16_t extremes[] = {0x0000, 0x8000, 0x0001, 0x83ff, 0x7bff, 0xfbff, 0x0400};
+    if (fill == FILL_NAN && random_u64(random) % 8 == 0)
+        return random_u64(random) % 2 ? 0x7e00 : 0x7c00;
+    if (fill == FILL_EXTREME_SCALES)
+        return extremes[random_u64(random) % (sizeof(extremes) / sizeof(extremes[0]))];
+    return float_to_half((float)(random_unit(random) - 0.5) * 0.1f);
+}
+
+static void fill_float_row(struct random *random, uint32_t type, enum fill fill, size_t k,
+                           unsigned char *row)
+{
+    for (size_t i = 0; i < k; i++) {
+        float value = (float)(random_unit(random) - 0.5);
+        if (fill == FILL_EXTREME_SCALES)
+            value *= random_u64(random) % 2 ? 6e4f : 1e-7f;
+        if (fill == FILL_NAN && random_u64(random) % 64 == 0)
+            value = NAN;
+        if (fill == FILL_ZEROS)
+            value = 0.0f;
+        uint16_t half = type == TYPE_F16 ? float_to_half(value) : float_to_bf16(value);
+        if (type == TYPE_F32)
+            memcpy(row + 4 * i, &value, sizeof(value));
+        else
+            memcpy(row + 2 * i, &half, sizeof(half));
+    }
+}
+
+static void fill_row(struct random *random, uint32_t type, enum fill fill, size_t k,
+                     unsigned char *row)
+{
+    const struct tensor_type_traits *traits = tensor_type_traits(type);
+    if (traits->block_elements == 1) {
+        fill_float_row(random, type, fill, k, row);
+        return;
+    }
+    size_t block_bytes = traits->block_bytes;
+    for (size_t at = 0; at < k / traits->block_elements * block_bytes; at += block_bytes) {
+        for (size_t i = 0; i < block_bytes; i++)
+            row[at + i] = fill == FILL_ONES    ? 0xff
+                          : fill == FILL_ZEROS ? 0
+                                               : (unsigned char)random_u64(random);
+        if (type == TYPE_MXFP4 && fill != FILL_EXTREME_SCALES && fill != FILL_NAN)
+            row[at] = (unsigned char)(120 + random_u64(random) % 8);
+        for (size_t f = 0; f < sizeof(scale_fields) / sizeof(scale_fields[0]); f++) {
+            if (scale_fields[f].type != type)
+                continue;
+            uint16_t d = random_scale(random, fill), m = random_scale(random, fill);
+            memcpy(row + at + scale_fields[f].d, &d, sizeof(d));
+            if (scale_fields[f].m >= 0)
+                memcpy(row + at + scale_fields[f].m, &m, sizeof(m));
+        }
+    }
+}
+
+/* ---- making activations ---- */
+
+enum input { INPUT_RANDOM, INPUT_LARGEST, INPUT_SMALLEST, INPUT_MIXED, INPUTS };
+
+/* Largest and smallest make every q 127 or -127: with weights of the same sign the integer sums
+ * reach their bounds. */
+static void fill_input(struct random *random, enum input input, size_t k, float *x)
+{
+    for (size_t i = 0; i < k; i++) {
+        float value = (float)(random_unit(random) - 0.5);
+        if (input == INPUT_LARGEST)
+            value = 3.0f;
+        if (input == INPUT_SMALLEST)
+            value = -0.25f;
+        if (input == INPUT_MIXED) {
+            static const float scales[] = {0.0f, 1.0f, 1e-40f, 1e30f, 1e-20f};
+            value *= scales[i / 32 % 5];
+            if (random_u64(random) % 4096 == 0)
+                value = INFINITY;
+        }
+        x[i] = value;
+    }
+}
+
+/* ---- one product ---- */
+
+struct operands {
+    uint32_t type;
+    size_t k, rows, columns, row_bytes;
+    struct guarded weights; /* its end is the end of readable memory */
+    unsigned char *x;       /* quantized by the reference */
+};
+
+static void operands_finish(struct operands *operands)
+{
+    guarded_free(&operands->weights);
+    mem_pages_free(operands->x, operands->columns *
+                                    activation_row_bytes(activation_form_of(operands->type),
+                                                         operands->k));
+}
+
+static void operands_init(struct operands *out, struct random *random, const struct kernels *ref,
+                          enum fill fill, enum input input)
+{
+    const struct tensor_type_traits *traits = tensor_type_traits(out->type);
+    enum activation_form form = activation_form_of(out->type);
+    size_t x_bytes = activation_row_bytes(form, out->k);
+    assert_int_equal(x_bytes % 64, 0);
+    out->row_bytes = out->k / traits->block_elements * traits->block_bytes;
+    assert_true(guarded_alloc(&out->weights, out->rows * out->row_bytes));
+    out->x = mem_pages_alloc(out->columns * x_bytes);
+    assert_non_null(out->x);
+    for (size_t r = 0; r < out->rows; r++)
+        fill_row(random, out->type, fill, out->k, out->weights.data + r * out->row_bytes);
+    static float x[ELEMENTS_MAX];
+    assert_true(out->k <= ELEMENTS_MAX);
+    for (size_t c = 0; c < out->columns; c++) {
+        fill_input(random, input, out->k, x);
+        ref->quantize[form](x, out->k, out->x + c * x_bytes);
+    }
+}
+
+static struct matmul product(const struct operands *operands, float *y, size_t y_stride)
+{
+    return (struct matmul){
+        .type = operands->type,
+        .weights = operands->weights.data,
+        .row_bytes = operands->row_bytes,
+        .k = operands->k,
+        .row_end = operands->rows,
+        .x = operands->x,
+        .columns = operands->columns,
+        .y = y,
+        .y_stride = y_stride,
+    };
+}
+
+/* Equal bits; of NaNs only that they are. Which NaN comes out of an operation is not defined. */
+static bool same_floats(const float *a, const float *b, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (bits_of_float(a[i]) != bits_of_float(b[i]) && !(isnan(a[i]) && isnan(b[i])))
+            return false;
+    }
+    return true;
+}
+
+#define GUARD 0x7fa5a5a5u /* a NaN that no kernel makes */
+
+/* A tier's product, its rows cut at two random places, against the reference's. The stride leaves
+ * room between the columns, where nothing may be written. */
+static void check_product(const struct kernels *ref, const struct kernels *tier,
+                          const struct operands *operands, struct random *random)
+{
+    static float expected[ROWS_MAX * COLUMNS_MAX], y[(ROWS_MAX + 3) * COLUMNS_MAX];
+    size_t rows = operands->rows, stride = rows + 3;
+    struct matmul task = product(operands, expected, rows);
+    ref->matmul[operands->type](&task);
+
+    for (size_t i = 0; i < stride * operands->columns; i++)
+        y[i] = float_of_bits(GUARD);
+    size_t cut[4] = {0, random_u64(random) % (rows + 1), random_u64(random) % (rows + 1), rows};
+    if (cut[1] > cut[2]) {
+        size_t swapped = cut[1];
+        cut[1] = cut[2];
+        cut[2] = swapped;
+    }
+    for (int i = 0; i < 3; i++) {
+        task = product(operands, y, stride);
+        task.row_begin = cut[i];
+        task.row_end = cut[i + 1];
+        tier->matmul[operands->type](&task);
+    }
+    for (size_t c = 0; c < operands->columns; c++) {
+        if (!same_floats(y + c * stride, expected + c * rows, rows))
+            fail_msg("%s, %s: k %zu, %zu rows, %zu columns, column %zu", tier->tier,
+                     tensor_type_traits(operands->type)->name, operands->k, rows,
+                     operands->columns, c);
+        for (size_t r = rows; r < stride; r++)
+            assert_int_equal(bits_of_float(y[c * stride + r]), GUARD);
+    }
+}
+
+/* ---- the tests ---- */
+
+static void for_each_tier(void (*check)(const struct kernels *ref, const struct kernels *tier))
+{
+    struct kernels ref, tier;
+    assert_int_equal(kernels_select("ref", &ref, NULL), 0);
+    const char *name;
+    for (size_t i = 0; (name = kernels_tier_at(i)) != NULL; i++) {
+        assert_int_equal(kernels_select(name, &tier, NULL), 0);
+        check(&ref, &tier);
+    }
+}
+
+static size_t row_elements(uint32_t type, size_t blocks, struct random *random)
+{
+    size_t elements = tensor_type_traits(type)->block_elements;
+    if (elements == 1)
+        return blocks * 16 + random_u64(random) % 16;
+    return elements * (elements == 256 ? (blocks + 2) / 3 : blocks);
+}
+
+static void check_sizes(const struct kernels *ref, const struct kernels *tier)
+{
+    static const size_t rows[] = {1, 2, 15, 16, 17, 33, 49};
+    static const size_t columns[] = {1, 2, 3, 4, 5, 7, 8, 9, 16, 33};
+    struct random random = random_from_seed(3);
+    for (int t = 0; t < TYPE_COUNT; t++) {
+        for (size_t i = 0; i < 70; i++) {
+            struct operands operands = {
+                .type = all_types[t], .rows = rows[i % 7], .columns = columns[i / 7]};
+            operands.k = row_elements(operands.type, 1 + (i * 5) % BLOCKS_MAX, &random);
+            operands_init(&operands, &random, ref, FILL_RANDOM, INPUT_RANDOM);
+            check_product(ref, tier, &operands, &random);
+            operands_finish(&operands);
+        }
+    }
+}
+
+static void every_tier_equals_the_reference_in_all_sizes(void **state)
+{
+    (void)state;
+    for_each_tier(check_sizes);
+}
+
+static void check_extremes(const struct kernels *ref, const struct kernels *tier)
+{
+    struct random random = random_from_seed(4);
+    for (int t = 0; t < TYPE_COUNT; t++) {
+        for (int i = 0; i < FILLS * INPUTS * 2; i++) {
+            struct operands operands = {
+                .type = all_types[t], .rows = 35, .columns = i < FILLS * INPUTS ? 5 : 1};
+            operands.k = row_elements(operands.type, 1 + (size_t)i % BLOCKS_MAX, &random);
+            operands_init(&operands, &random, ref, (enum fill)(i % FILLS),
+                          (enum input)(i / FILLS % INPUTS));
+            check_product(ref, tier, &operands, &random);
+            operands_finish(&operands);
+        }
+    }
+}
+
+static void every_tier_equals_the_reference_at_the_extremes(void **state)
+{
+    (void)state;
+    for_each_tier(check_extremes);
+}
+
+/* More columns than a panel is expanded for at once. */
+static void check_many_columns(const struct kernels *ref, const struct kernels *tier)
+{
+    struct random random = random_from_seed(5);
+    for (int t = 0; t < TYPE_COUNT; t++) {
+        enum { COLUMNS = 263, ROWS = 3 };
+        struct operands operands = {.type = all_types[t], .rows = ROWS, .columns = COLUMNS};
+        static float expected[ROWS * COLUMNS], y[ROWS * COLUMNS];
+        operands.k = row_elements(operands.type, 1, &random);
+        operands_init(&operands, &random, ref, FILL_RANDOM, INPUT_RANDOM);
+        struct matmul task = product(&operands, expected, ROWS);
+        ref->matmul[operands.type](&task);
+        task = product(&operands, y, ROWS);
+        tier->matmul[operands.type](&task);
+        assert_true(same_floats(expected, y, ROWS * COLUMNS));
+        operands_finish(&operands);
+    }
+}
+
+static void every_tier_equals_the_reference_with_many_columns(void **state)
+{
+    (void)state;
+    for_each_tier(check_many_columns);
+}
+
+static void check_quantize(const struct kernels *ref, const struct kernels *tier)
+{
+    struct random random = random_from_seed(6);
+    static float x[ELEMENTS_MAX + 1];
+    for (int form = 0; form < ACTIVATION_FORMS; form++) {
+        for (int i = 0; i < 400; i++) {
+            size_t unit = form == ACTIVATION_F32 ? 1 : form == ACTIVATION_Q8 ? 32 : 256;
+            size_t k = unit * (1 + random_u64(&random) % 8), at = random_u64(&random) % 2;
+            size_t bytes = activation_row_bytes((enum activation_form)form, k);
+            fill_input(&random, (enum input)(i % INPUTS), k, x + at);
+            if (i >= 200)
+                x[at + random_u64(&random) % k] =
+                    float_of_bits((uint32_t)random_u64(&random)); /* of any kind */
+            unsigned char *expected = mem_pages_alloc(bytes), *row = mem_pages_alloc(bytes);
+            assert_true(expected != NULL && row != NULL);
+            ref->quantize[form](x + at, k, expected);
+            tier->quantize[form](x + at, k, row);
+            assert_memory_equal(row, expected, bytes);
+            mem_pages_free(expected, bytes);
+            mem_pages_free(row, bytes);
+        }
+    }
+}
+
+static void every_tier_quantizes_as_the_reference(void **state)
+{
+    (void)state;
+    for_each_tier(check_quantize);
+}
+
+/* The error of a quantized product comes from the activations alone: half a step of 1/127 of the
+ * largest of a group, per element. */
+static void the_reference_is_close_to_exact_products(void **state)
+{
+    (void)state;
+    enum { K = 1024, ROWS = 8 };
+    struct kernels ref;
+    assert_int_equal(kernels_select("ref", &ref, NULL), 0);
+    struct random random = random_from_seed(7);
+    static float x[K], w[K], y[ROWS];
+    for (int t = 0; t < TYPE_COUNT; t++) {
+        struct operands operands = {.type = all_types[t], .k = K, .rows = ROWS, .columns = 1};
+        operands_init(&operands, &random, &ref, FILL_RANDOM, INPUT_RANDOM);
+        fill_input(&random, INPUT_RANDOM, K, x);
+        ref.quantize[activation_form_of(operands.type)](x, K, operands.x);
+        struct matmul task = product(&operands, y, ROWS);
+        ref.matmul[operands.type](&task);
+        double step = activation_form_of(operands.type) == ACTIVATION_F32 ? 0 : 0.5 / 127 / 2;
+        for (size_t r = 0; r < ROWS; r++) {
+            ref.dequantize[operands.type](operands.weights.data + r * operands.row_bytes, K, w);
+            double exact = 0, magnitude = 0;
+            for (int i = 0; i < K; i++) {
+                exact += (double)w[i] * (double)x[i];
+                magnitude += fabs((double)w[i]);
+            }
+            assert_true(fabs((double)y[r] - exact) <= magnitude * (step + 1e-6));
+        }
+        operands_finish(&operands);
+    }
+}
+
+static void a_nan_in_the_input_reaches_every_row(void **state)
+{
+    (void)state;
+    enum { K = 512, ROWS = 5 };
+    struct kernels ref;
+    assert_int_equal(kernels_select("ref", &ref, NULL), 0);
+    struct random random = random_from_seed(8);
+    for (int t = 0; t < TYPE_COUNT; t++) {
+        struct operands operands = {.type = all_types[t], .k = K, .rows = ROWS, .columns = 1};
+        float x[K] = {0}, y[ROWS] = {0};
+        operands_init(&operands, &random, &ref, FILL_RANDOM, INPUT_RANDOM);
+        x[300] = t % 2 ? NAN : INFINITY;
+        ref.quantize[activation_form_of(operands.type)](x, K, operands.x);
+        struct matmul task = product(&operands, y, ROWS);
+        ref.matmul[operands.type](&task);
+        for (int r = 0; r < ROWS; r++)
+            assert_true(!isfinite(y[r]));
+        operands_finish(&operands);
+    }
+}
+
+static void tiers_are_selected_by_name(void **state)
+{
+    (void)state;
+    struct kernels kernels;
+    struct hearth_error err;
+    assert_string_equal(kernels_tier_at(0), "ref");
+    assert_int_equal(kernels_select(NULL, &kernels, &err), 0);
+    const char *best = kernels.tier;
+    assert_int_equal(kernels_select("", &kernels, &err), 0);
+    assert_string_equal(kernels.tier, best);
+    assert_int_equal(kernels_select("ref", &kernels, &err), 0);
+    assert_string_equal(kernels.tier, "ref");
+    assert_int_equal(kernels_select("sse9", &kernels, &err), HEARTH_E_ARGUMENT);
+    assert_string_equal(kernels.tier, "ref");
+    assert_non_null(strstr(err.text, "sse9"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_tier_quantizes_as_the_reference),
+        cmocka_unit_test(every_tier_equals_the_reference_in_all_sizes),
+        cmocka_unit_test(every_tier_equals_the_reference_at_the_extremes),
+        cmocka_unit_test(every_tier_equals_the_reference_with_many_columns),
+        cmocka_unit_test(the_reference_is_close_to_exact_products),
+        cmocka_unit_test(a_nan_in_the_input_reaches_every_row),
+        cmocka_unit_test(tiers_are_selected_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
