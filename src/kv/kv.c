@@ -1,0 +1,246 @@
+#include "kv/kv.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+/* A block's reference count lives in front of its parts, on a cache line of its own. */
+#define BLOCK_HEADER 64
+
+struct block {
+    uint32_t references;
+};
+
+struct group {
+    uint32_t window;
+    size_t block_bytes; /* header included */
+};
+
+struct kv_pool {
+    enum kv_type type;
+    struct group groups[KV_GROUPS_MAX];
+    uint32_t group_count, layer_count;
+    struct layer_place {
+        uint32_t group;
+        size_t offset, head_bytes; /* of the layer's first head in a block; of each head */
+    } * layers;
+    uint64_t bytes, bytes_max;
+};
+
+static int place_layers(struct kv_pool *pool, const struct kv_pool_options *options,
+                        struct hearth_error *err)
+{
+    for (uint32_t g = 0; g < options->group_count; g++)
+        pool->groups[g] = (struct group){options->windows[g], BLOCK_HEADER};
+    for (uint32_t l = 0; l < options->layer_count; l++) {
+        const struct kv_layer *layer = &options->layers[l];
+        if (options->type == KV_Q8_0 && (layer->key_size % 32 || layer->value_size % 32))
+            return error_set(err, HEARTH_E_UNSUPPORTED,
+                             "a Q8_0 KV cache needs heads of a multiple of 32 elements, "
+                             "layer %u has %u and %u",
+                             l, layer->key_size, layer->value_size);
+        struct group *group = &pool->groups[layer->group];
+        size_t head_bytes = kv_head_bytes(options->type, layer->key_size, layer->value_size);
+        pool->layers[l] = (struct layer_place){layer->group, group->block_bytes, head_bytes};
+        group->block_bytes += head_bytes * layer->heads;
+    }
+    return 0;
+}
+
+int kv_pool_create(const struct kv_pool_options *options, struct kv_pool **out,
+                   struct hearth_error *err)
+{
+    assert(options->group_count <= KV_GROUPS_MAX);
+    struct kv_pool *pool = MEM_NEW(struct kv_pool);
+    if (!pool)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for the KV cache");
+    pool->type = options->type;
+    pool->group_count = options->group_count;
+    pool->layer_count = options->layer_count;
+    pool->bytes_max = options->bytes_max;
+    pool->layers = mem_zalloc_array(options->layer_count, sizeof *pool->layers);
+    int status = pool->layers ? place_layers(pool, options, err)
+                              : error_set(err, HEARTH_E_MEMORY, "no memory for the KV cache");
+    if (status) {
+        kv_pool_destroy(pool);
+        return status;
+    }
+    *out = pool;
+    return 0;
+}
+
+void kv_pool_destroy(struct kv_pool *pool)
+{
+    if (!pool)
+        return;
+    assert(pool->bytes == 0);
+    mem_free(pool->layers);
+    mem_free(pool);
+}
+
+uint64_t kv_pool_bytes(const struct kv_pool *pool)
+{
+    return pool->bytes;
+}
+
+uint64_t kv_pool_bytes_for(const struct kv_pool *pool, uint64_t tokens)
+{
+    uint64_t bytes = 0;
+    for (uint32_t g = 0; g < pool->group_count; g++) {
+        const struct group *group = &pool->groups[g];
+        uint64_t held = tokens;
+        /* a window that ends inside a block begins inside another */
+        if (group->window && held > group->window + KV_BLOCK_TOKENS)
+            held = group->window + KV_BLOCK_TOKENS;
+        bytes += (held + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS * group->block_bytes;
+    }
+    return bytes;
+}
+
+enum kv_type kv_pool_type(const struct kv_pool *pool)
+{
+    return pool->type;
+}
+
+uint32_t kv_layer_group(const struct kv_pool *pool, uint32_t layer)
+{
+    return pool->layers[layer].group;
+}
+
+size_t kv_part_offset(const struct kv_pool *pool, uint32_t layer, uint32_t head)
+{
+    return pool->layers[layer].offset + head * pool->layers[layer].head_bytes;
+}
+
+/* ---- blocks ---- */
+
+static int block_acquire(struct kv_pool *pool, uint32_t group, void **out, struct hearth_error *err)
+{
+    size_t size = pool->groups[group].block_bytes;
+    if (pool->bytes_max && pool->bytes + size > pool->bytes_max)
+        return error_set(err, HEARTH_E_LIMIT,
+                         "the KV cache would grow beyond its limit of %.1f MiB",
+                         (double)pool->bytes_max / 0x1p20);
+    struct block *block = mem_pages_alloc(size);
+    if (!block)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for %.1f MiB more of KV cache",
+                         (double)size / 0x1p20);
+    block->references = 1;
+    pool->bytes += size;
+    *out = block;
+    return 0;
+}
+
+static void block_release(struct kv_pool *pool, uint32_t group, void *memory)
+{
+    struct block *block = memory;
+    if (!block || --block->references)
+        return;
+    pool->bytes -= pool->groups[group].block_bytes;
+    mem_pages_free(block, pool->groups[group].block_bytes);
+}
+
+/* ---- tables ---- */
+
+void kv_table_init(struct kv_table *table, struct kv_pool *pool)
+{
+    *table = (struct kv_table){.pool = pool};
+}
+
+void kv_table_finish(struct kv_table *table)
+{
+    kv_table_truncate(table, 0);
+    for (uint32_t g = 0; g < table->pool->group_count; g++)
+        mem_free(table->groups[g].blocks);
+    kv_table_init(table, table->pool);
+}
+
+static uint32_t blocks_for(uint32_t tokens)
+{
+    return tokens / KV_BLOCK_TOKENS + (tokens % KV_BLOCK_TOKENS != 0);
+}
+
+static int grow_group(struct kv_table *table, uint32_t g, uint32_t count, struct hearth_error *err)
+{
+    struct kv_group_table *group = &table->groups[g];
+    if (count > group->capacity) {
+        uint32_t capacity = group->capacity + group->capacity / 2 + 16;
+        capacity = capacity > count ? capacity : count;
+        void **blocks = mem_realloc_array(group->blocks, capacity, sizeof *blocks);
+        if (!blocks)
+            return error_set(err, HEARTH_E_MEMORY, "no memory for a table of KV blocks");
+        group->blocks = blocks;
+        group->capacity = capacity;
+    }
+    while (group->count < count) {
+        int status = block_acquire(table->pool, g, &group->blocks[group->count], err);
+        if (status)
+            return status;
+        group->count++;
+    }
+    return 0;
+}
+
+static void cut_group(struct kv_table *table, uint32_t g, uint32_t count)
+{
+    struct kv_group_table *group = &table->groups[g];
+    while (group->count > count) {
+        group->count--;
+        block_release(table->pool, g, group->blocks[group->count]);
+    }
+    if (group->first > group->count)
+        group->first = group->count;
+}
+
+int kv_table_reserve(struct kv_table *table, uint32_t tokens, struct hearth_error *err)
+{
+    if (tokens <= table->tokens)
+        return 0;
+    for (uint32_t g = 0; g < table->pool->group_count; g++) {
+        int status = grow_group(table, g, blocks_for(tokens), err);
+        if (status) {
+            kv_table_truncate(table, table->tokens);
+            return status;
+        }
+    }
+    table->tokens = tokens;
+    return 0;
+}
+
+void kv_table_truncate(struct kv_table *table, uint32_t tokens)
+{
+    for (uint32_t g = 0; g < table->pool->group_count; g++)
+        cut_group(table, g, blocks_for(tokens));
+    if (tokens < table->tokens)
+        table->tokens = tokens;
+}
+
+/* The first token that one at position `next` sees through a window. */
+static uint32_t first_visible(uint32_t window, uint32_t next)
+{
+    return window == 0 || next < window ? 0 : next + 1 - window;
+}
+
+void kv_table_slide(struct kv_table *table, uint32_t next)
+{
+    for (uint32_t g = 0; g < table->pool->group_count; g++) {
+        struct kv_group_table *group = &table->groups[g];
+        uint32_t first = first_visible(table->pool->groups[g].window, next) / KV_BLOCK_TOKENS;
+        for (; group->first < first && group->first < group->count; group->first++) {
+            block_release(table->pool, g, group->blocks[group->first]);
+            group->blocks[group->first] = NULL;
+        }
+    }
+}
+
+bool kv_table_covers(const struct kv_table *table, uint32_t next)
+{
+    for (uint32_t g = 0; g < table->pool->group_count; g++) {
+        uint32_t visible = first_visible(table->pool->groups[g].window, next);
+        /* the first token of all, for one, sees none that would have to be held */
+        if (visible < next && table->groups[g].first * KV_BLOCK_TOKENS > visible)
+            return false;
+    }
+    return true;
+}
