@@ -1,0 +1,55 @@
+/* A model: its architecture, dimensions and weights, tokenizer and chat template.
+ *
+ * Immutable once opened, shared by any number of threads. Weights are pointers into the mapped
+ * file. Matrices are [rows][columns], a row lying contiguous, as in y = W x. */
+#ifndef MODEL_MODEL_H
+#define MODEL_MODEL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "gguf/gguf.h"
+#include "model/architecture.h"
+#include "model/rope.h"
+#include "model/template.h"
+#include "model/tokenizer.h"
+
+struct matrix {
+    uint32_t type; /* an enum tensor_type; of a type that hearth computes with */
+    uint32_t rows, columns;
+    size_t row_bytes;
+    const void *data;
+    const float *bias; /* [rows], or NULL */
+};
+
+struct layer {
+    const float *attention_norm; /* [embedding] */
+    struct matrix query, key, value, attention_output;
+    const float *query_norm, *key_norm; /* [key size]; NULL unless qk_norm */
+    const float *attention_post_norm;   /* [embedding]; NULL unless post_norms */
+    const float *ff_norm;
+    struct matrix gate, up, down;
+    const float *ff_post_norm;
+    const struct rope *rope;
+    uint32_t window; /* tokens seen, the current one included; 0: all */
+};
+
+struct model {
+    struct gguf *gguf;
+    const struct architecture *architecture;
+    struct model_shape shape;
+    struct matrix embedding; /* [vocabulary][embedding] */
+    struct matrix output;    /* the same matrix where the file has no other */
+    const float *output_norm;
+    struct layer *layers; /* [shape.layer_count] */
+    struct rope rope, window_rope;
+    struct tokenizer *tokenizer;
+    struct chat_template *chat_template; /* NULL where the file has none */
+};
+
+/* Takes over `gguf`, which is closed with the model, or at once on failure. */
+int model_open(struct gguf *gguf, struct model **out, struct hearth_error *err);
+void model_close(struct model *model);
+
+#endif
