@@ -1,0 +1,285 @@
+/* hearth: run language models in a bounded memory.
+ *
+ * A model is a GGUF file, opened once, immutable and shared. An engine computes with it; sequences
+ * are token timelines that live in an engine and are computed together, step by step. Around them
+ * stand the model's own tokenizer and chat template, a sampler and a stream that turns token ids
+ * back into whole characters. Conversations, their storage and clean-up are in session.h.
+ *
+ *     hearth_model_open → hearth_render_chat → hearth_tokenize
+ *     hearth_engine_open → hearth_sequence_open → hearth_sequence_extend
+ *     loop: hearth_engine_step → hearth_sequence_logits → hearth_sampler_sample
+ *           → hearth_stream_push → hearth_sequence_extend
+ *
+ * Errors: error.h. Ownership: what a call hands out as `struct x **out` is the caller's and goes
+ * back by the matching close; texts and arrays marked "allocated" go back by hearth_free. An object
+ * must be closed before the one it was opened from.
+ * Threads: a model may be used by any number of threads at once. An engine with its sequences
+ * belongs to one thread at a time, except hearth_sequence_cancel. Samplers and streams belong to
+ * one thread at a time each.
+ * Nothing here prints, exits, reads the environment (but HEARTH_CPU) or keeps global state. */
+#ifndef HEARTH_HEARTH_H
+#define HEARTH_HEARTH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hearth/error.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define HEARTH_API __attribute__((visibility("default")))
+#else
+#define HEARTH_API
+#endif
+
+#define HEARTH_TOKEN_NONE UINT32_MAX
+
+struct hearth_model;
+struct hearth_engine;
+struct hearth_sequence;
+struct hearth_sampler;
+struct hearth_stream;
+
+HEARTH_API const char *hearth_version(void);
+HEARTH_API void hearth_free(void *allocated); /* NULL is fine */
+
+/* ---- model ---- */
+
+struct hearth_model_options {
+    /* Called while the model is opened, with 0 to 1; a return of false cancels. May be NULL. */
+    bool (*progress)(void *context, double fraction);
+    void *progress_context;
+};
+
+/* Maps the file read-only and checks it; weights are used in place, never copied. The parts of a
+ * split model are found beside the first. `options` may be NULL. HEARTH_E_UNSUPPORTED names an
+ * architecture, tensor type or tokenizer that does not work, and those that do. */
+HEARTH_API int hearth_model_open(const char *path, const struct hearth_model_options *options,
+                                 struct hearth_model **out, struct hearth_error *err);
+/* The same from open descriptors, the parts in order. They may be closed afterwards. */
+HEARTH_API int hearth_model_open_fds(const int *fds, size_t count,
+                                     const struct hearth_model_options *options,
+                                     struct hearth_model **out, struct hearth_error *err);
+HEARTH_API void hearth_model_close(struct hearth_model *model);
+
+struct hearth_model_info {
+    uint64_t parameters;      /* elements of all tensors */
+    uint64_t file_bytes;      /* of all parts */
+    uint32_t vocabulary;      /* tokens */
+    uint32_t context_length;  /* tokens the model was trained for */
+    uint32_t embedding_length;
+    uint32_t layers;
+    uint32_t bos, eos;        /* HEARTH_TOKEN_NONE where there is none */
+    bool has_template;
+};
+HEARTH_API void hearth_model_info(const struct hearth_model *model, struct hearth_model_info *out);
+
+/* The value of a metadata key as text: a string as it is, a number or bool as JSON writes it, an
+ * array as its length in brackets. Allocated, NUL-terminated; `size` may be NULL.
+ * HEARTH_E_MISSING where there is no such key. */
+HEARTH_API int hearth_model_metadata(const struct hearth_model *model, const char *key, char **text,
+                                     size_t *size, struct hearth_error *err);
+
+/* What is in a file, as one JSON object, also for a model that cannot be run: `architecture`,
+ * `parameters`, `bytes`, `types` (bytes by tensor type), `keys`, `tensors`, and, where the
+ * architecture is supported, `memory` at a context of 2048 and at the model's own. Allocated. */
+HEARTH_API int hearth_inspect(const char *path, char **json, struct hearth_error *err);
+
+/* ---- text and tokens ---- */
+
+enum hearth_tokenize_flags {
+    HEARTH_ADD_SPECIAL = 1,   /* BOS and EOS where the model's keys ask for them */
+    HEARTH_PARSE_SPECIAL = 2, /* special tokens spelled out in the text become their ids */
+};
+
+/* `text` may hold any bytes. `ids` is allocated. */
+HEARTH_API int hearth_tokenize(const struct hearth_model *model, const char *text, size_t size,
+                               unsigned flags, uint32_t **ids, size_t *count,
+                               struct hearth_error *err);
+/* The text of `ids`, control tokens spelled out when `special`. Allocated, NUL-terminated. */
+HEARTH_API int hearth_detokenize(const struct hearth_model *model, const uint32_t *ids,
+                                 size_t count, bool special, char **text, size_t *size,
+                                 struct hearth_error *err);
+/* Whether an id ends an answer (EOS, end of turn, …). */
+HEARTH_API bool hearth_is_end(const struct hearth_model *model, uint32_t id);
+
+/* Renders the model's chat template. `variables` is a JSON object with what templates expect:
+ * messages, tools, documents, add_generation_prompt, …; bos_token and eos_token are added. The
+ * result is tokenized with HEARTH_PARSE_SPECIAL and, because templates write BOS themselves,
+ * without HEARTH_ADD_SPECIAL. `unix_seconds` is the moment a template may print.
+ * HEARTH_E_MISSING where the model has no template, HEARTH_E_TEMPLATE where it raises. Allocated. */
+HEARTH_API int hearth_render_chat(const struct hearth_model *model, const char *variables,
+                                  size_t size, int64_t unix_seconds, char **text,
+                                  size_t *text_size, struct hearth_error *err);
+
+/* A stream turns the ids of one answer into text that can be shown at once: whole code points
+ * only, and nothing that may turn out to be the beginning of a stop string. The text is valid
+ * UTF-8 (bytes that are none become U+FFFD) and does not depend on how it is cut into tokens. */
+struct hearth_stream_options { /* zeroed: the defaults */
+    const char *const *stop;   /* stop strings: UTF-8, NUL-terminated; copied */
+    size_t stop_count;         /* at most 64, of at most 1024 bytes each */
+    bool special;              /* show control tokens */
+    bool continues; /* the text goes on from a prompt: keep the space that SentencePiece writes before
+                     * a first word */
+};
+/* `options` may be NULL. HEARTH_E_LIMIT for stop strings that are too many or too long,
+ * HEARTH_E_ARGUMENT for one that is empty or no UTF-8. */
+HEARTH_API int hearth_stream_open(const struct hearth_model *model,
+                                  const struct hearth_stream_options *options,
+                                  struct hearth_stream **out, struct hearth_error *err);
+HEARTH_API void hearth_stream_close(struct hearth_stream *stream);
+/* Adds a token; `text` (never NULL, `size` bytes, the stream's until the next call) is what may be
+ * shown now. *stopped becomes true when a stop string is complete: it is not part of the text, and
+ * further pushes give nothing. Of several stop strings the first to be complete counts. */
+HEARTH_API int hearth_stream_push(struct hearth_stream *stream, uint32_t id, const char **text,
+                                  size_t *size, bool *stopped, struct hearth_error *err);
+/* What was held back, at the end of the answer. A push after it fails with HEARTH_E_STATE. (A stop
+ * string that U+FFFD completes only here is left out too.) */
+HEARTH_API int hearth_stream_flush(struct hearth_stream *stream, const char **text, size_t *size,
+                                   struct hearth_error *err);
+
+/* ---- engine ---- */
+
+enum hearth_kv_type {
+    HEARTH_KV_F16 = 0,
+    HEARTH_KV_Q8_0 = 1,
+};
+
+struct hearth_engine_options { /* zeroed: the defaults */
+    unsigned threads;          /* 0: as many as the process may use cores */
+    uint32_t chunk_tokens;     /* tokens computed in one step at most; 0: 256 */
+    enum hearth_kv_type kv_type;
+    uint64_t kv_bytes_max;     /* KV cache of all sequences; 0: no limit but memory */
+};
+
+/* Allocates no KV cache: that grows as sequences do. HEARTH_CPU forces a kernel tier. */
+HEARTH_API int hearth_engine_open(const struct hearth_model *model,
+                                  const struct hearth_engine_options *options,
+                                  struct hearth_engine **out, struct hearth_error *err);
+HEARTH_API void hearth_engine_close(struct hearth_engine *engine);
+
+/* Bytes that this engine takes now. */
+struct hearth_engine_memory {
+    uint64_t kv_bytes;      /* committed KV blocks */
+    uint64_t scratch_bytes; /* activations, logits */
+};
+HEARTH_API void hearth_engine_memory(const struct hearth_engine *engine,
+                                     struct hearth_engine_memory *out);
+HEARTH_API const char *hearth_engine_tier(const struct hearth_engine *engine); /* "avx512", … */
+HEARTH_API unsigned hearth_engine_threads(const struct hearth_engine *engine);
+
+/* A timeline of tokens. `context_max`: how many it may hold, 0 for the model's own limit. */
+HEARTH_API int hearth_sequence_open(struct hearth_engine *engine, uint32_t context_max,
+                                    struct hearth_sequence **out, struct hearth_error *err);
+HEARTH_API void hearth_sequence_close(struct hearth_sequence *sequence);
+
+enum hearth_logits {
+    HEARTH_LOGITS_LAST = 0, /* of the last token given */
+    HEARTH_LOGITS_ALL = 1,  /* of every token given */
+};
+
+/* Queues tokens behind those that the sequence holds. HEARTH_E_LIMIT with the numbers where they
+ * would pass its context, HEARTH_E_ARGUMENT for an id outside the vocabulary. */
+HEARTH_API int hearth_sequence_extend(struct hearth_sequence *sequence, const uint32_t *ids,
+                                      size_t count, enum hearth_logits logits,
+                                      struct hearth_error *err);
+/* Drops what is queued, and what is held beyond the first `count` tokens. HEARTH_E_STATE where the
+ * model keeps only a window that no longer reaches back so far; then nothing is dropped. */
+HEARTH_API int hearth_sequence_truncate(struct hearth_sequence *sequence, size_t count,
+                                        struct hearth_error *err);
+HEARTH_API size_t hearth_sequence_length(const struct hearth_sequence *sequence);  /* computed */
+HEARTH_API size_t hearth_sequence_pending(const struct hearth_sequence *sequence); /* queued */
+
+/* Makes the running step give up on this sequence within one layer and drops what is queued; what
+ * was computed before the step stays. From any thread. The step reports HEARTH_E_CANCELLED for it;
+ * the next extend clears the mark. */
+HEARTH_API void hearth_sequence_cancel(struct hearth_sequence *sequence);
+
+/* Computes one chunk of what is queued, of all sequences together. 0 when there was something to
+ * do or nothing was queued; a sequence that failed (cancelled, no number, no memory) says so by
+ * hearth_sequence_status and does not disturb the others. `tokens` (may be NULL) becomes the count
+ * of tokens computed. */
+HEARTH_API int hearth_engine_step(struct hearth_engine *engine, size_t *tokens,
+                                  struct hearth_error *err);
+/* 0, or why the last step computed nothing for this sequence. */
+HEARTH_API int hearth_sequence_status(const struct hearth_sequence *sequence,
+                                      struct hearth_error *err);
+
+/* The logits that the last step computed for this sequence: `rows` of them, in the order of the
+ * tokens; row r has the model's vocabulary as floats. They live until the next step or extend. */
+HEARTH_API size_t hearth_sequence_logit_rows(const struct hearth_sequence *sequence);
+HEARTH_API const float *hearth_sequence_logits(const struct hearth_sequence *sequence, size_t row);
+
+/* ---- sampling ---- */
+
+struct hearth_logit_bias {
+    uint32_t id;
+    float bias; /* added to the logit; -INFINITY forbids the token */
+};
+
+/* Settings as llama.cpp documents them, with its defaults from hearth_sampling_default; applied in
+ * this order: bias, penalties, DRY, top-n-sigma, top-k, typical, top-p, min-p, XTC, temperature,
+ * then the draw. Mirostat takes the place of top-n-sigma to XTC. */
+struct hearth_sampling {
+    uint64_t seed;
+    float temperature;         /* <= 0: the most probable token that is left, the smallest such id */
+    int32_t top_k;             /* <= 0: off */
+    float top_p;               /* 1: off */
+    float min_p;               /* 0: off */
+    float typical_p;           /* 1: off */
+    float top_n_sigma;         /* <= 0: off */
+    float xtc_probability;     /* 0: off */
+    float xtc_threshold;       /* > 0.5: off */
+    float dry_multiplier;      /* 0: off */
+    float dry_base;            /* below 1: off */
+    int32_t dry_allowed_length;
+    int32_t dry_penalty_last_n; /* -1: the whole context, 0: off */
+    /* Copied; at most 64, of at most 40 bytes each. NULL: newline, colon, quote, asterisk. */
+    const char *const *dry_breakers;
+    size_t dry_breaker_count;
+    int32_t penalty_last_n;    /* -1: the whole context, 0: off */
+    float repeat_penalty;      /* 1: off */
+    float frequency_penalty;   /* 0: off */
+    float presence_penalty;    /* 0: off */
+    int32_t mirostat;          /* 0: off, 2: version 2 */
+    float mirostat_tau, mirostat_eta;
+    uint32_t min_keep; /* candidates that typical, top-p, min-p and XTC leave at least */
+    const struct hearth_logit_bias *bias; /* copied; several for one token add up */
+    size_t bias_count;
+};
+HEARTH_API void hearth_sampling_default(struct hearth_sampling *out);
+
+/* HEARTH_E_ARGUMENT names a setting that is out of its range, HEARTH_E_LIMIT a list that is too long.
+ * `sampling` may be NULL: the defaults. */
+HEARTH_API int hearth_sampler_open(const struct hearth_model *model,
+                                   const struct hearth_sampling *sampling,
+                                   struct hearth_sampler **out, struct hearth_error *err);
+HEARTH_API void hearth_sampler_close(struct hearth_sampler *sampler);
+/* Tells the sampler of a token that stands in the text: the prompt's, in their order, for penalties
+ * and DRY. */
+HEARTH_API int hearth_sampler_accept(struct hearth_sampler *sampler, uint32_t id,
+                                     struct hearth_error *err);
+/* Draws from `logits` (the vocabulary's floats; unchanged) and accepts the token drawn. The same
+ * seed and the same logits give the same ids on every machine. HEARTH_E_NUMERIC where a logit is
+ * NaN (the cause names it) or all are -INFINITY; the sampler is unchanged then. Where logits are
+ * +INFINITY one of them is drawn. */
+HEARTH_API int hearth_sampler_sample(struct hearth_sampler *sampler, const float *logits,
+                                     uint32_t *id, struct hearth_error *err);
+
+/* ---- memory of this process ---- */
+
+struct hearth_memory {
+    uint64_t private_bytes; /* anonymous and shared memory and swap: what only this process needs */
+    uint64_t mapped_bytes;  /* of files, the model's weights among them: the system may take it back */
+    uint64_t peak_bytes;    /* the highest resident size so far, both together */
+};
+HEARTH_API int hearth_process_memory(struct hearth_memory *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,421 @@
+#include "infer/engine.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "base/os.h"
+
+#define CHUNK_TOKENS_DEFAULT 256
+#define CHUNK_TOKENS_MAX 8192
+
+/* Logits of many rows at once are computed in steps of about this size. */
+#define LOGITS_BYTES_MAX (64u << 20)
+
+/* ---- engine ---- */
+
+int engine_kv_pool(const struct model *model, enum kv_type type, uint64_t bytes_max,
+                   struct kv_pool **out, struct hearth_error *err)
+{
+    uint32_t count = model->shape.layer_count, windows[KV_GROUPS_MAX], groups = 0;
+    struct kv_layer *layers = mem_zalloc_array(count, sizeof *layers);
+    if (!layers)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for the KV cache");
+    for (uint32_t l = 0; l < count; l++) {
+        uint32_t g = 0;
+        while (g < groups && windows[g] != model->layers[l].window)
+            g++;
+        assert(g < KV_GROUPS_MAX);
+        if (g == groups)
+            windows[groups++] = model->layers[l].window;
+        layers[l] = (struct kv_layer){.group = g,
+                                      .heads = model->shape.layers[l].kv_heads,
+                                      .key_size = model->shape.key_size,
+                                      .value_size = model->shape.value_size};
+    }
+    struct kv_pool_options pool = {
+        .type = type,
+        .layers = layers,
+        .layer_count = count,
+        .windows = windows,
+        .group_count = groups,
+        .bytes_max = bytes_max,
+    };
+    int status = kv_pool_create(&pool, out, err);
+    mem_free(layers);
+    return status;
+}
+
+static int check_options(const struct hearth_engine_options *options, struct hearth_error *err)
+{
+    if (options->chunk_tokens > CHUNK_TOKENS_MAX)
+        return error_set(err, HEARTH_E_ARGUMENT,
+                         "chunk_tokens is %u, at most %u are computed at once",
+                         options->chunk_tokens, CHUNK_TOKENS_MAX);
+    if (options->kv_type != HEARTH_KV_F16 && options->kv_type != HEARTH_KV_Q8_0)
+        return error_set(err, HEARTH_E_ARGUMENT, "%d is no KV cache type", (int)options->kv_type);
+    return 0;
+}
+
+static int open_engine(struct hearth_engine *engine, const struct hearth_engine_options *options,
+                       struct hearth_error *err)
+{
+    int status = check_options(options, err);
+    if (status)
+        return status;
+    status = kernels_select(getenv("HEARTH_CPU"), &engine->kernels, err);
+    if (status)
+        return status;
+    enum kv_type type = options->kv_type == HEARTH_KV_Q8_0 ? KV_Q8_0 : KV_F16;
+    status = engine_kv_pool(engine->model, type, options->kv_bytes_max, &engine->kv, err);
+    if (status)
+        return status;
+    engine->pool = pool_create(options->threads ? options->threads : os_usable_cores());
+    if (!engine->pool)
+        return error_set(err, HEARTH_E_MEMORY, "cannot start %u threads", options->threads);
+    struct forward_options forward = {
+        .model = engine->model,
+        .kernels = &engine->kernels,
+        .pool = engine->pool,
+        .kv = engine->kv,
+        .rows_max = engine->chunk_tokens,
+    };
+    return forward_create(&forward, &engine->forward, err);
+}
+
+int hearth_engine_open(const struct hearth_model *model,
+                       const struct hearth_engine_options *options, struct hearth_engine **out,
+                       struct hearth_error *err)
+{
+    static const struct hearth_engine_options defaults = {0};
+    options = options ? options : &defaults;
+    struct hearth_engine *engine = MEM_NEW(struct hearth_engine);
+    if (!engine)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for an engine");
+    engine->model = model->model;
+    engine->chunk_tokens = options->chunk_tokens ? options->chunk_tokens : CHUNK_TOKENS_DEFAULT;
+    int status = open_engine(engine, options, err);
+    if (status) {
+        hearth_engine_close(engine);
+        return status;
+    }
+    *out = engine;
+    return 0;
+}
+
+void hearth_engine_close(struct hearth_engine *engine)
+{
+    if (!engine)
+        return;
+    assert(!engine->sequences);
+    forward_destroy(engine->forward);
+    pool_destroy(engine->pool);
+    kv_pool_destroy(engine->kv);
+    mem_free(engine->runs);
+    mem_free(engine->run_sequences);
+    mem_free(engine);
+}
+
+void hearth_engine_memory(const struct hearth_engine *engine, struct hearth_engine_memory *out)
+{
+    out->kv_bytes = kv_pool_bytes(engine->kv);
+    out->scratch_bytes = forward_bytes(engine->forward);
+}
+
+const char *hearth_engine_tier(const struct hearth_engine *engine)
+{
+    return engine->kernels.tier;
+}
+
+unsigned hearth_engine_threads(const struct hearth_engine *engine)
+{
+    return pool_threads(engine->pool);
+}
+
+/* ---- sequences ---- */
+
+/* The step's arrays have room for a run of every sequence. */
+static int reserve_runs(struct hearth_engine *engine, struct hearth_error *err)
+{
+    size_t capacity = engine->run_capacity + engine->run_capacity / 2 + 8;
+    if (engine->sequence_count < engine->run_capacity)
+        return 0;
+    struct run *runs = mem_realloc_array(engine->runs, capacity, sizeof *runs);
+    if (runs)
+        engine->runs = runs;
+    struct hearth_sequence **sequences =
+        mem_realloc_array(engine->run_sequences, capacity, sizeof(struct hearth_sequence *));
+    if (sequences)
+        engine->run_sequences = sequences;
+    if (!runs || !sequences)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for a sequence");
+    engine->run_capacity = capacity;
+    return 0;
+}
+
+int hearth_sequence_open(struct hearth_engine *engine, uint32_t context_max,
+                         struct hearth_sequence **out, struct hearth_error *err)
+{
+    int status = reserve_runs(engine, err);
+    if (status)
+        return status;
+    struct hearth_sequence *sequence = MEM_NEW(struct hearth_sequence);
+    if (!sequence)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for a sequence");
+    sequence->engine = engine;
+    sequence->context_max = context_max ? context_max : engine->model->shape.context_length;
+    atomic_init(&sequence->cancelled, false);
+    kv_table_init(&sequence->table, engine->kv);
+    if (engine->sequences) {
+        sequence->next = engine->sequences;
+        sequence->previous = engine->sequences->previous;
+        sequence->previous->next = sequence;
+        sequence->next->previous = sequence;
+    } else {
+        sequence->next = sequence->previous = sequence;
+        engine->sequences = sequence;
+    }
+    engine->sequence_count++;
+    *out = sequence;
+    return 0;
+}
+
+void hearth_sequence_close(struct hearth_sequence *sequence)
+{
+    if (!sequence)
+        return;
+    struct hearth_engine *engine = sequence->engine;
+    if (engine->sequences == sequence)
+        engine->sequences = sequence->next == sequence ? NULL : sequence->next;
+    sequence->previous->next = sequence->next;
+    sequence->next->previous = sequence->previous;
+    engine->sequence_count--;
+    kv_table_finish(&sequence->table);
+    mem_free(sequence->ids);
+    mem_free(sequence->wants_logits);
+    mem_free(sequence);
+}
+
+static void drop_queue(struct hearth_sequence *sequence)
+{
+    sequence->queued = sequence->taken = 0;
+}
+
+static int reserve_queue(struct hearth_sequence *sequence, size_t count)
+{
+    if (sequence->taken == sequence->queued)
+        drop_queue(sequence);
+    size_t needed = sequence->queued + count;
+    if (needed <= sequence->queue_capacity)
+        return 0;
+    uint32_t *ids = mem_realloc_array(sequence->ids, needed, sizeof *ids);
+    if (ids)
+        sequence->ids = ids;
+    bool *wants = mem_realloc_array(sequence->wants_logits, needed, sizeof *wants);
+    if (wants)
+        sequence->wants_logits = wants;
+    if (!ids || !wants)
+        return HEARTH_E_MEMORY;
+    sequence->queue_capacity = needed;
+    return 0;
+}
+
+int hearth_sequence_extend(struct hearth_sequence *sequence, const uint32_t *ids, size_t count,
+                           enum hearth_logits logits, struct hearth_error *err)
+{
+    uint32_t vocabulary = sequence->engine->model->shape.vocabulary;
+    size_t held = sequence->length + (sequence->queued - sequence->taken);
+    for (size_t i = 0; i < count; i++) {
+        if (ids[i] >= vocabulary)
+            return error_set(err, HEARTH_E_ARGUMENT, "token %u is outside the vocabulary of %u",
+                             ids[i], vocabulary);
+    }
+    if (count > sequence->context_max - held)
+        return error_set(err, HEARTH_E_LIMIT,
+                         "%zu more tokens after %zu would pass the context of %u", count, held,
+                         sequence->context_max);
+    if (reserve_queue(sequence, count))
+        return error_set(err, HEARTH_E_MEMORY, "no memory to queue %zu tokens", count);
+    for (size_t i = 0; i < count; i++) {
+        sequence->ids[sequence->queued] = ids[i];
+        sequence->wants_logits[sequence->queued] = logits == HEARTH_LOGITS_ALL || i + 1 == count;
+        sequence->queued++;
+    }
+    sequence->logit_rows = 0;
+    sequence->failure.code = 0;
+    atomic_store(&sequence->cancelled, false);
+    return 0;
+}
+
+int hearth_sequence_truncate(struct hearth_sequence *sequence, size_t count,
+                             struct hearth_error *err)
+{
+    if (count < sequence->length) {
+        if (!kv_table_covers(&sequence->table, (uint32_t)count))
+            return error_set(err, HEARTH_E_STATE,
+                             "the attention window has moved on, token %zu cannot be gone back to",
+                             count);
+        sequence->length = (uint32_t)count;
+        kv_table_truncate(&sequence->table, sequence->length);
+    }
+    drop_queue(sequence);
+    sequence->logit_rows = 0;
+    return 0;
+}
+
+size_t hearth_sequence_length(const struct hearth_sequence *sequence)
+{
+    return sequence->length;
+}
+
+size_t hearth_sequence_pending(const struct hearth_sequence *sequence)
+{
+    return sequence->queued - sequence->taken;
+}
+
+void hearth_sequence_cancel(struct hearth_sequence *sequence)
+{
+    atomic_store(&sequence->cancelled, true);
+}
+
+int hearth_sequence_status(const struct hearth_sequence *sequence, struct hearth_error *err)
+{
+    if (err && sequence->failure.code)
+        *err = sequence->failure;
+    return sequence->failure.code;
+}
+
+size_t hearth_sequence_logit_rows(const struct hearth_sequence *sequence)
+{
+    return sequence->logit_rows;
+}
+
+const float *hearth_sequence_logits(const struct hearth_sequence *sequence, size_t row)
+{
+    assert(row < sequence->logit_rows);
+    return forward_logits(sequence->engine->forward, sequence->first_logit_row + row);
+}
+
+/* ---- a step ---- */
+
+/* Puts a sequence back to what it held before, without anything queued. */
+static void fail_sequence(struct hearth_sequence *sequence, int code, const char *cause)
+{
+    error_set(&sequence->failure, code, "%s", cause);
+    kv_table_truncate(&sequence->table, sequence->length);
+    drop_queue(sequence);
+}
+
+static size_t logit_rows_at_once(const struct hearth_engine *engine)
+{
+    size_t rows = LOGITS_BYTES_MAX / ((size_t)engine->model->shape.vocabulary * sizeof(float));
+    return rows ? rows : 1;
+}
+
+/* Takes up to `room` queued tokens of a sequence, with at most `logits` rows of logits. */
+static void plan_run(struct hearth_sequence *sequence, size_t room, size_t *logits, struct run *run)
+{
+    size_t pending = sequence->queued - sequence->taken;
+    size_t count = 0, limit = pending < room ? pending : room;
+    const bool *wants = sequence->wants_logits + sequence->taken;
+    while (count < limit && (!wants[count] || *logits > 0)) {
+        *logits -= wants[count];
+        sequence->logit_rows += wants[count];
+        count++;
+    }
+    *run = (struct run){
+        .ids = sequence->ids + sequence->taken,
+        .count = (uint32_t)count,
+        .position = sequence->length,
+        .wants_logits = wants,
+        .table = &sequence->table,
+        .cancelled = &sequence->cancelled,
+    };
+}
+
+/* One sequence's part of the step: reserves its blocks, or marks it as failed. */
+static void add_run(struct hearth_engine *engine, struct hearth_sequence *sequence,
+                    struct batch *batch, size_t *logits)
+{
+    struct hearth_error cause = {0};
+    struct run *run = &engine->runs[batch->run_count];
+    sequence->failure.code = 0;
+    if (atomic_load(&sequence->cancelled)) {
+        fail_sequence(sequence, HEARTH_E_CANCELLED, "cancelled");
+        return;
+    }
+    plan_run(sequence, engine->chunk_tokens - batch->rows, logits, run);
+    if (run->count == 0)
+        return;
+    int status = kv_table_reserve(&sequence->table, run->position + run->count, &cause);
+    if (status) {
+        fail_sequence(sequence, status, cause.text);
+        sequence->logit_rows = 0;
+        return;
+    }
+    engine->run_sequences[batch->run_count++] = sequence;
+    batch->rows += run->count;
+}
+
+/* Running answers (one token queued) come first, then prompts in turn. */
+static void plan_step(struct hearth_engine *engine, struct batch *batch)
+{
+    size_t logits = logit_rows_at_once(engine);
+    *batch = (struct batch){.runs = engine->runs};
+    struct hearth_sequence *sequence = engine->sequences;
+    for (size_t i = 0; i < engine->sequence_count; i++, sequence = sequence->next)
+        sequence->logit_rows = 0;
+    for (int prompts = 0; prompts < 2; prompts++) {
+        sequence = engine->sequences;
+        for (size_t i = 0; i < engine->sequence_count; i++, sequence = sequence->next) {
+            size_t pending = sequence->queued - sequence->taken;
+            if (pending && (pending > 1) == prompts && batch->rows < engine->chunk_tokens)
+                add_run(engine, sequence, batch, &logits);
+        }
+    }
+    if (engine->sequences)
+        engine->sequences = engine->sequences->next;
+}
+
+static void finish_run(struct hearth_sequence *sequence, const struct run *run, size_t first_row)
+{
+    if (atomic_load(&sequence->cancelled)) {
+        sequence->logit_rows = 0;
+        fail_sequence(sequence, HEARTH_E_CANCELLED, "cancelled");
+        return;
+    }
+    sequence->first_logit_row = first_row;
+    sequence->length += run->count;
+    sequence->taken += run->count;
+    kv_table_slide(&sequence->table, sequence->length);
+}
+
+int hearth_engine_step(struct hearth_engine *engine, size_t *tokens, struct hearth_error *err)
+{
+    struct batch batch;
+    plan_step(engine, &batch);
+    if (tokens)
+        *tokens = 0;
+    if (batch.rows == 0)
+        return 0;
+    struct hearth_error cause = {0};
+    int status = forward_run(engine->forward, &batch, &cause);
+    size_t first_row = 0;
+    for (size_t i = 0; i < batch.run_count; i++) {
+        struct hearth_sequence *sequence = engine->run_sequences[i];
+        size_t rows = sequence->logit_rows;
+        if (status) {
+            sequence->logit_rows = 0;
+            fail_sequence(sequence, status, cause.text);
+        } else {
+            finish_run(sequence, &engine->runs[i], first_row);
+        }
+        first_row += rows;
+    }
+    if (status && status != HEARTH_E_CANCELLED)
+        return error_set(err, status, "%s", cause.text);
+    if (tokens)
+        *tokens = batch.rows;
+    return 0;
+}

@@ -1,0 +1,51 @@
+/* What stands behind the opaque types of hearth.h. */
+#ifndef INFER_ENGINE_H
+#define INFER_ENGINE_H
+
+#include <stdatomic.h>
+
+#include "base/pool.h"
+#include "hearth/hearth.h"
+#include "infer/forward.h"
+#include "kernel/kernel.h"
+#include "kv/kv.h"
+#include "model/model.h"
+
+struct hearth_model {
+    struct model *model;
+};
+
+/* Sequences form a ring list in which the engine takes turns. */
+struct hearth_engine {
+    const struct model *model;
+    struct kernels kernels;
+    struct pool *pool;
+    struct kv_pool *kv;
+    struct forward *forward;
+    uint32_t chunk_tokens;
+    struct hearth_sequence *sequences; /* the next to be served first; NULL when there is none */
+    size_t sequence_count;
+    struct run *runs; /* [run_capacity], of the running step */
+    struct hearth_sequence **run_sequences;
+    size_t run_capacity;
+};
+
+struct hearth_sequence {
+    struct hearth_engine *engine;
+    struct hearth_sequence *next, *previous;
+    struct kv_table table;
+    uint32_t length, context_max;
+    /* queued tokens; those before `taken` are computed already */
+    uint32_t *ids;
+    bool *wants_logits;
+    size_t queued, taken, queue_capacity;
+    size_t first_logit_row, logit_rows; /* of the last step */
+    atomic_bool cancelled;
+    struct hearth_error failure; /* code 0: none */
+};
+
+/* The KV cache of a model: layers that see the same range of tokens share a group of blocks. */
+int engine_kv_pool(const struct model *model, enum kv_type type, uint64_t bytes_max,
+                   struct kv_pool **out, struct hearth_error *err);
+
+#endif

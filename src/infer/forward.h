@@ -1,0 +1,61 @@
+/* The forward pass: rows of tokens through all layers, for any number of sequences at once.
+ *
+ * A batch is a list of runs; a run is some consecutive tokens of one sequence, whose KV blocks are
+ * reserved already. Keys and values are written into them; logits are computed for the rows that
+ * ask for them. A row's results depend on its sequence alone, bit for bit: not on the other runs,
+ * on the number of rows or on threads. */
+#ifndef INFER_FORWARD_H
+#define INFER_FORWARD_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/pool.h"
+#include "kernel/kernel.h"
+#include "kv/kv.h"
+#include "model/model.h"
+
+struct run {
+    const uint32_t *ids;      /* [count] */
+    uint32_t count;           /* tokens */
+    uint32_t position;        /* of the first */
+    const bool *wants_logits; /* [count] */
+    struct kv_table *table;
+    const atomic_bool *cancelled;
+};
+
+struct batch {
+    const struct run *runs;
+    size_t run_count;
+    size_t rows; /* sum of counts; at most the rows_max of the pass */
+};
+
+struct forward_options {
+    const struct model *model;
+    const struct kernels *kernels; /* these three must outlive the pass */
+    struct pool *pool;
+    const struct kv_pool *kv;
+    uint32_t rows_max;
+};
+
+struct forward;
+
+int forward_create(const struct forward_options *options, struct forward **out,
+                   struct hearth_error *err);
+void forward_destroy(struct forward *forward);
+
+/* HEARTH_E_MEMORY; HEARTH_E_CANCELLED when all runs were cancelled, seen between two operations.
+ * The KV blocks of the runs then hold unfinished rows. */
+int forward_run(struct forward *forward, const struct batch *batch, struct hearth_error *err);
+
+/* The logits of the last pass, the vocabulary's floats a row: the wanted rows of the first run,
+ * then of the second, … Valid until the next pass. */
+const float *forward_logits(const struct forward *forward, size_t row);
+
+/* Bytes of the working memory that has been touched, at most. */
+uint64_t forward_bytes(const struct forward *forward);
+
+#endif
