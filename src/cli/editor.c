@@ -1,0 +1,209 @@
+#include "cli/editor.h"
+
+#include <histedit.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <wchar.h>
+
+#include "base/memory.h"
+#include "base/os.h"
+#include "cli/interrupt.h"
+
+#define HISTORY_ENTRIES 1000
+#define PATH_BYTES 4096
+#define PASTE_CHARACTERS_MAX (1 << 20)
+#define PASTE_END L"\033[201~"
+
+struct editor {
+    EditLine *line;
+    History *history;
+    const char *prompt;
+    char path[PATH_BYTES]; /* of the history; empty: it is not kept */
+};
+
+/* ---- history ---- */
+
+/* $XDG_STATE_HOME/hearth/history or ~/.local/state/hearth/history */
+static void find_history(char path[PATH_BYTES])
+{
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    int size = -1;
+    if (state && state[0] == '/')
+        size = snprintf(path, PATH_BYTES, "%s/hearth", state);
+    else if (home && home[0] == '/')
+        size = snprintf(path, PATH_BYTES, "%s/.local/state/hearth", home);
+    if (size < 0 || (size_t)size + sizeof "/history" > PATH_BYTES ||
+        !os_make_private_directories(path))
+        path[0] = '\0';
+    else
+        memcpy(path + size, "/history", sizeof "/history");
+}
+
+static void load_history(struct editor *editor)
+{
+    HistEvent event;
+    find_history(editor->path);
+    history(editor->history, &event, H_SETSIZE, HISTORY_ENTRIES);
+    history(editor->history, &event, H_SETUNIQUE, 1);
+    if (!editor->path[0])
+        return;
+    history(editor->history, &event, H_LOAD, editor->path);
+    /* Entries are appended one by one; a file that has grown full is written anew. */
+    if (history(editor->history, &event, H_GETSIZE) == 0 && event.num >= HISTORY_ENTRIES)
+        history(editor->history, &event, H_SAVE, editor->path);
+}
+
+/* Appended at once, so that conversations side by side do not overwrite each other. libedit makes
+ * the file readable for its owner alone before it writes. */
+static void remember(struct editor *editor, const char *text)
+{
+    HistEvent event;
+    if (history(editor->history, &event, H_ENTER, text) < 0 || !editor->path[0])
+        return;
+    FILE *file = fopen(editor->path, "a");
+    if (!file)
+        return;
+    if (fseek(file, 0, SEEK_END) == 0)
+        history(editor->history, &event, H_NSAVE_FP, (size_t)1, file);
+    fclose(file);
+}
+
+/* ---- the editor ---- */
+
+static char *current_prompt(EditLine *line)
+{
+    struct editor *editor;
+    static char none[] = "";
+    static char prompts[2][5] = {">>> ", "... "};
+    if (el_get(line, EL_CLIENTDATA, &editor) != 0)
+        return none;
+    return prompts[editor->prompt[0] == '.'];
+}
+
+/* What the terminal brackets as pasted goes into the line as it is, newlines too. */
+static unsigned char take_paste(EditLine *line, wint_t character)
+{
+    const size_t end = wcslen(PASTE_END);
+    size_t size = 0, capacity = 0;
+    wchar_t *text = NULL, next;
+    (void)character;
+    while (size < PASTE_CHARACTERS_MAX && el_wgetc(line, &next) == 1) {
+        if (size + 2 > capacity) {
+            capacity = capacity + capacity / 2 + 256;
+            wchar_t *grown = mem_realloc_array(text, capacity, sizeof *text);
+            if (!grown)
+                break;
+            text = grown;
+        }
+        text[size++] = next == L'\r' ? L'\n' : next == L'\0' ? L' ' : next;
+        text[size] = L'\0';
+        if (size >= end && wmemcmp(text + size - end, PASTE_END, end) == 0) {
+            text[size - end] = L'\0';
+            break;
+        }
+    }
+    int failed = text ? el_winsertstr(line, text) : 0;
+    mem_free(text);
+    return failed ? CC_ERROR : CC_REFRESH;
+}
+
+static void bind_keys(EditLine *line)
+{
+    static const char *const keys[][2] = {
+        {"^R", "em-inc-search-prev"}, {"\\e[1;5D", "ed-prev-word"},
+        {"\\e[1;5C", "em-next-word"}, {"\\e[3~", "ed-delete-next-char"},
+        {"\\e[H", "ed-move-to-beg"},  {"\\e[F", "ed-move-to-end"},
+        {"\\e[200~", "hearth-paste"},
+    };
+    el_wset(line, EL_ADDFN, L"hearth-paste", L"take pasted text as it is", take_paste);
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        el_set(line, EL_BIND, keys[i][0], keys[i][1], NULL);
+}
+
+struct editor *editor_open(void)
+{
+    struct editor *editor = MEM_NEW(struct editor);
+    if (!editor)
+        return NULL;
+    editor->history = history_init();
+    editor->line = editor->history ? el_init("hearth", stdin, stderr, stderr) : NULL;
+    if (!editor->line) {
+        editor_close(editor);
+        return NULL;
+    }
+    load_history(editor);
+    el_set(editor->line, EL_CLIENTDATA, editor);
+    el_set(editor->line, EL_EDITOR, "emacs");
+    el_set(editor->line, EL_SIGNAL, 0);
+    el_set(editor->line, EL_PROMPT, current_prompt);
+    el_set(editor->line, EL_HIST, history, editor->history);
+    bind_keys(editor->line);
+    el_source(editor->line, NULL);
+    return editor;
+}
+
+void editor_close(struct editor *editor)
+{
+    if (!editor)
+        return;
+    if (editor->line)
+        el_end(editor->line);
+    if (editor->history)
+        history_end(editor->history);
+    mem_free(editor);
+}
+
+/* One line, or a paste; the newline that ends it is dropped. */
+static enum editor_result read_line(struct editor *editor, const char *prompt, struct buffer *out)
+{
+    int count = 0;
+    editor->prompt = prompt;
+    fputs("\033[?2004h", stderr); /* ask the terminal to bracket what is pasted */
+    interrupt_remember();
+    const char *line = el_gets(editor->line, &count);
+    bool interrupted = interrupt_came();
+    interrupt_leave();
+    fputs("\033[?2004l", stderr);
+    if (!line || count <= 0 || interrupted) {
+        fputc('\n', stderr);
+        return interrupted ? EDITOR_INTERRUPTED : EDITOR_END;
+    }
+    size_t size = (size_t)count;
+    if (line[size - 1] == '\n')
+        size--;
+    buffer_append(out, line, size);
+    return EDITOR_TEXT;
+}
+
+static bool ends_quoted(const struct buffer *text)
+{
+    return text->size >= 3 && memcmp(text->data + text->size - 3, "\"\"\"", 3) == 0;
+}
+
+/* Lines up to the closing quotes; `out` holds the first, with its opening quotes. */
+static enum editor_result read_quoted(struct editor *editor, struct buffer *out)
+{
+    memmove(out->data, out->data + 3, out->size - 3);
+    out->size -= 3;
+    while (!ends_quoted(out)) {
+        buffer_append_char(out, '\n');
+        enum editor_result result = read_line(editor, "... ", out);
+        if (result != EDITOR_TEXT)
+            return result;
+    }
+    out->size -= 3;
+    out->data[out->size] = '\0';
+    return EDITOR_TEXT;
+}
+
+enum editor_result editor_read(struct editor *editor, struct buffer *out)
+{
+    buffer_finish(out);
+    enum editor_result result = read_line(editor, ">>> ", out);
+    if (result == EDITOR_TEXT && out->size >= 3 && memcmp(out->data, "\"\"\"", 3) == 0)
+        result = read_quoted(editor, out);
+    if (result == EDITOR_TEXT && out->size > 0 && !out->failed)
+        remember(editor, out->data);
+    return result;
+}

@@ -1,0 +1,21 @@
+/* Ctrl-C. Always one of three things is right, and a command says which:
+ *
+ * - nothing is at stake: the process leaves at once with 130 (how it begins, and the default);
+ * - an answer is being computed: the first one cancels it, a second one leaves at once;
+ * - a line is being edited: it is only remembered, and the read returns. */
+#ifndef CLI_INTERRUPT_H
+#define CLI_INTERRUPT_H
+
+#include <stdbool.h>
+
+#include "hearth/hearth.h"
+
+void interrupt_init(void);
+/* From now on Ctrl-C cancels this sequence, until interrupt_leave or interrupt_remember. */
+void interrupt_cancel(struct hearth_sequence *sequence);
+void interrupt_remember(void);
+void interrupt_leave(void);
+/* Whether Ctrl-C came since the last of the three calls above. */
+bool interrupt_came(void);
+
+#endif

@@ -1,0 +1,76 @@
+#include "cli/load.h"
+
+#include <stdio.h>
+
+#include "base/os.h"
+#include "cli/console.h"
+#include "cli/progress.h"
+
+const char *const load_kv_types[] = {"f16", "q8_0", NULL};
+
+static bool on_progress(void *context, double fraction)
+{
+    progress_update(context, fraction, NULL);
+    return true;
+}
+
+int load_model(struct loaded *loaded, const char *path, struct hearth_error *err)
+{
+    struct progress progress;
+    struct hearth_model_options options = {.progress = on_progress, .progress_context = &progress};
+    progress_begin(&progress, "opening the model");
+    int status = hearth_model_open(path, &options, &loaded->model, err);
+    progress_end(&progress);
+    loaded->load_ns += os_monotonic_ns() - progress.begin_ns;
+    if (!status)
+        hearth_model_info(loaded->model, &loaded->info);
+    return status;
+}
+
+int load_engine(struct loaded *loaded, const struct hearth_engine_options *options,
+                struct hearth_error *err)
+{
+    uint64_t begin = os_monotonic_ns();
+    int status = hearth_engine_open(loaded->model, options, &loaded->engine, err);
+    loaded->load_ns += os_monotonic_ns() - begin;
+    return status;
+}
+
+void load_finish(struct loaded *loaded)
+{
+    hearth_engine_close(loaded->engine);
+    hearth_model_close(loaded->model);
+    *loaded = (struct loaded){0};
+}
+
+static json_t *mib_json(uint64_t bytes)
+{
+    return json_rounded((double)bytes / (1 << 20), 2);
+}
+
+json_t *load_memory_json(const struct loaded *loaded)
+{
+    struct hearth_memory memory = {0};
+    struct hearth_engine_memory engine;
+    hearth_process_memory(&memory);
+    hearth_engine_memory(loaded->engine, &engine);
+    return json_pack("{s:o, s:o, s:o, s:o}", "private_mib", mib_json(memory.private_bytes),
+                     "mapped_mib", mib_json(memory.mapped_bytes), "peak_mib",
+                     mib_json(memory.peak_bytes), "kv_mib", mib_json(engine.kv_bytes));
+}
+
+void load_say_memory(const struct loaded *loaded)
+{
+    struct hearth_memory memory = {0};
+    struct hearth_engine_memory engine;
+    char private_size[SIZE_TEXT_MAX], mapped[SIZE_TEXT_MAX], peak[SIZE_TEXT_MAX];
+    char kv[SIZE_TEXT_MAX];
+    hearth_process_memory(&memory);
+    hearth_engine_memory(loaded->engine, &engine);
+    console_say("memory: %s private (the KV cache %s of it) and %s mapped from files; peak of both "
+                "%s",
+                size_text(memory.private_bytes, private_size), size_text(engine.kv_bytes, kv),
+                size_text(memory.mapped_bytes, mapped), size_text(memory.peak_bytes, peak));
+    console_say("%u threads, %s kernels", hearth_engine_threads(loaded->engine),
+                hearth_engine_tier(loaded->engine));
+}

@@ -1,0 +1,44 @@
+/* What `hearth run` shares between a single answer and a conversation. */
+#ifndef CLI_RUN_H
+#define CLI_RUN_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "cli/answer.h"
+#include "cli/command.h"
+
+struct run_settings {
+    const char *model, *prompt;
+    uint32_t max_tokens, context, threads;
+    int64_t seed; /* negative: a random one */
+    const char *system;
+    int kv_type, mirostat; /* indices of their choices */
+    bool raw, json, verbose;
+    struct text_list stop, logit_bias, dry_breakers;
+    struct hearth_sampling sampling;
+};
+
+struct run {
+    const struct run_settings *settings;
+    struct loaded loaded;
+    struct timeline timeline;
+    struct hearth_sampling sampling; /* with the seed that was drawn, and the lists in it */
+    struct hearth_logit_bias *bias;
+    bool plain; /* no template: the model goes on with the text as it is */
+};
+
+/* Says on standard error, once, that a model without a template completes text. */
+void run_say_plain(const struct run *run);
+struct answer_options run_answer_options(const struct run *run);
+
+/* A conversation's text by the model's template, up to where the next answer begins; allocated. */
+int run_render(const struct run *run, json_t *messages, char **text, size_t *size,
+               struct hearth_error *err);
+/* {"role": role, "content": text}, with U+FFFD for bytes that are no UTF-8; NULL without memory. */
+json_t *run_message(const char *role, struct text text);
+
+/* A conversation on the terminal, until the user leaves. */
+enum exit_code chat_run(struct run *run);
+
+#endif
