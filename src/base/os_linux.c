@@ -92,6 +92,25 @@ void os_mapping_will_need(const void *data, size_t size)
     madvise((void *)begin, (uintptr_t)data + size - begin, MADV_WILLNEED);
 }
 
+bool os_make_private_directories(const char *path)
+{
+    char part[4096];
+    size_t size = strlen(path);
+    if (size == 0 || size >= sizeof part)
+        return false;
+    memcpy(part, path, size + 1);
+    for (size_t i = 1; i <= size; i++) {
+        if (part[i] != '/' && part[i] != '\0')
+            continue;
+        char end = part[i];
+        part[i] = '\0';
+        if (mkdir(part, 0700) != 0 && errno != EEXIST)
+            return false;
+        part[i] = end;
+    }
+    return true;
+}
+
 /* ---- time ---- */
 
 uint64_t os_monotonic_ns(void)

@@ -1,0 +1,38 @@
+#!/bin/sh
+# make test: build, fetch the models that tests use, run the tests.
+# make test-all (--all): the same with sanitizers, the long comparisons and the other compiler.
+set -eu
+cd "$(dirname "$0")/.."
+all=${1:-}
+HEARTH_MODELS=$(scripts/models.sh --dir)
+HEARTH_VOCABS=$HEARTH_MODELS/vocabs
+export HEARTH_MODELS HEARTH_VOCABS
+
+for model in smollm2 gemma3 vocabs; do
+    scripts/models.sh $model || echo "could not fetch $model: tests that need it are skipped" >&2
+done
+
+check() { # PRESET [ctest arguments]: builds and tests
+    preset=$1
+    shift
+    cmake --preset "$preset" > /dev/null
+    cmake --build --preset "$preset"
+    ctest --test-dir "$(build_of "$preset")" \
+        --output-on-failure "$@"
+}
+
+build_of() {
+    [ "$1" = release ] && echo build || echo "build-$1"
+}
+
+if [ "$all" = --all ]; then
+    check release
+    check asan
+    check tsan -L 'base|kv|infer'
+    CC=clang cmake -S . -B build-clang -G Ninja > /dev/null
+    cmake --build build-clang
+else
+    check release -LE long
+    # what parses bytes from outside runs under the sanitizers in every change
+    check asan -LE long -L 'base|gguf|model|bad-files'
+fi
