@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
@@ -43,6 +44,18 @@ static uint64_t unsigned_value(const struct gguf_key *key)
     return value;
 }
 
+/* The shortest decimal number that is this float: 1e-05, not 9.99999975e-06. */
+static double shortest_decimal(float value)
+{
+    char text[32];
+    for (int digits = 6; digits < 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value)
+            return strtod(text, NULL);
+    }
+    return (double)value;
+}
+
 static double real_value(const struct gguf_key *key)
 {
     if (key->type == GGUF_F64) {
@@ -52,7 +65,7 @@ static double real_value(const struct gguf_key *key)
     }
     float value;
     memcpy(&value, key->data, sizeof value);
-    return (double)value;
+    return shortest_decimal(value);
 }
 
 static struct text string_value(const struct gguf_key *key)
@@ -71,9 +84,8 @@ bool metadata_text(const struct gguf_key *key, struct buffer *out)
     case GGUF_BOOL:
         return buffer_format(out, "%s", key->data[0] ? "true" : "false");
     case GGUF_F32:
-        return buffer_format(out, "%.9g", real_value(key));
     case GGUF_F64:
-        return buffer_format(out, "%.17g", real_value(key));
+        return buffer_format(out, "%.12g", real_value(key));
     case GGUF_I8:
     case GGUF_I16:
     case GGUF_I32:
@@ -113,7 +125,7 @@ static json_t *element_json(const struct gguf_key *array, uint64_t index)
     case GGUF_BOOL:
         return json_boolean(gguf_array_bool(array, index));
     case GGUF_F32:
-        return number_json((double)gguf_array_f32(array, index));
+        return number_json(shortest_decimal(gguf_array_f32(array, index)));
     case GGUF_U32:
         return json_integer(gguf_array_u32(array, index));
     default:
@@ -258,7 +270,9 @@ int hearth_inspect(const char *path, char **json, struct hearth_error *err)
         add_memory(root, path);
     }
     gguf_close(gguf);
-    char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER) : NULL;
+    char *text =
+        root ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12))
+             : NULL;
     json_decref(root);
     if (!text)
         return error_set(err, HEARTH_E_MEMORY, "no memory to describe %s", path);
