@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Writes src/model/pretokenizer_unicode.c: the kind of every code point from the Unicode Character
+r"""Writes src/model/pretokenizer_unicode.c: the kind of every code point from the Unicode Character
 Database 15.1.0, the version that llama.cpp's tokenizers use (so equal tokens need this one, not
 the newest).
 
     pip install unicodedata2==15.1.0
-    scripts/tokenizer_unicode.py > src/model/pretokenizer_unicode.c
+    scripts/tokenizer_unicode.py | clang-format --style=file --assume-filename=src/model/x.c \
+        > src/model/pretokenizer_unicode.c
 """
 import sys
 

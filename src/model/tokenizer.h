@@ -5,7 +5,13 @@
  * merges over SentencePiece's spelling. Results are those of llama.cpp's llama-tokenize.
  *
  * Immutable after opening, so any number of threads may use it at once; each call brings its own
- * scratch memory. Texts may hold any bytes. Time is O(n log n) in the text, stack use constant. */
+ * scratch memory. Texts may hold any bytes, up to 1 GiB. Time is O(n log n) in the text, stack use
+ * constant, scratch memory up to some 60 bytes per byte of text (usually far less: words are merged
+ * one by one).
+ *
+ * Where llama.cpp aborts, this goes on: bytes that would encode a code point above U+10FFFF are
+ * invalid ones (U+FFFD each, in BPE), a missing BOS is not added, of two tokens with the same text
+ * the last is found. A token without text is found by nothing and decodes to nothing. */
 #ifndef MODEL_TOKENIZER_H
 #define MODEL_TOKENIZER_H
 
@@ -42,8 +48,11 @@ void token_list_finish(struct token_list *list);
 bool token_list_push(struct token_list *list, uint32_t id);
 
 struct tokenize_options {
-    bool add_special;   /* BOS and EOS where the model's keys ask for them */
-    bool parse_special; /* control and user-defined tokens in the text become their ids */
+    /* BOS and EOS where the model's keys ask for them (llama-tokenize asks for both or, where the
+     * model adds no BOS, for none) */
+    bool add_special;
+    /* Control tokens in the text become their ids; user-defined ones always do. */
+    bool parse_special;
 };
 
 /* `gguf` must outlive the tokenizer: token texts point into its mapping. HEARTH_E_MISSING (no

@@ -718,7 +718,7 @@ static void long_runs_of_one_character_are_no_problem(void **state)
                                            {"llama", NULL},          {"gemma4", NULL}};
     static const char *const characters[] = {
         "a", " ", "\n", "1", "\xc3\xa9", ".", "A", "\xff", "\xf0\x9f\x98\x80"};
-    const size_t size = 600000;
+    const size_t size = 300000;
     char *text = malloc(size);
     assert_non_null(text);
     for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
