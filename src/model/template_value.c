@@ -449,7 +449,7 @@ static bool hash_tuple(struct tpl_run *run, const struct tpl_list *tuple, uint64
 {
     uint64_t sum = 0x345678;
     for (size_t i = 0; i < tuple->count; i++) {
-        uint64_t item;
+        uint64_t item = 0;
         if (!tpl_hash(run, tuple->items[i], &item, hashable))
             return false;
         if (!*hashable)

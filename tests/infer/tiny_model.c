@@ -179,7 +179,7 @@ static void add_tokenizer(struct maker *maker)
 {
     static const char *const merges[] = {"A B"};
     uint32_t count = maker->model->vocabulary;
-    char(*texts)[8] = calloc(count, sizeof *texts);
+    char(*texts)[16] = calloc(count, sizeof *texts);
     const char **tokens = calloc(count, sizeof *tokens);
     if (!texts || !tokens)
         abort();
