@@ -15,7 +15,7 @@ help:
 	@echo 'make run        install what is missing, build, fetch a small real model, answer PROMPT="…"'
 	@echo 'make test       the tests that every change must pass'
 	@echo 'make test-all   these, the sanitizers, and what takes longer'
-	@echo 'make bench      measure this machine and the engine on it'
+	@echo 'make bench      measure the kernels beside the limits of this machine'
 	@echo 'make fuzz       each fuzz target for FUZZ_SECONDS (60)'
 	@echo 'make install    into PREFIX (/usr/local), below DESTDIR'
 	@echo 'make format     clang-format over the tree'
@@ -43,8 +43,7 @@ test-all: packages
 	@scripts/test.sh --all
 
 bench: build/hearth
-	@scripts/models.sh smollm2
-	@build/test_kernel_bench
+	@build/tests/kernel/bench_kernel
 
 fuzz: packages
 	@scripts/fuzz.sh
