@@ -10,8 +10,8 @@
 
 /* 32 elements, for weights with blocks of 32. */
 struct activation_q8 {
-    float d;   /* element i is d * q[i] */
-    float sum; /* of q, exact */
+    float d;                        /* element i is d * q[i] */
+    float sum;                      /* of q, exact */
     int32_t sum_8, sum_16, sum_128; /* -8, -16, -128 times the sum */
     int8_t q[32];
 };
@@ -19,8 +19,8 @@ struct activation_q8 {
 /* 256 elements, for weights in superblocks. */
 struct activation_q8_256 {
     float d;
-    int16_t sum16[16]; /* of 16 elements each */
-    int16_t sum32[8];  /* of 32 elements each */
+    int16_t sum16[16];    /* of 16 elements each */
+    int16_t sum32[8];     /* of 32 elements each */
     int32_t sum32_8[8];   /* -8 times the sum of 32 elements */
     int32_t sum16_16[16]; /* -16 times the sum of 16 elements */
     int32_t sum8_32[32];  /* -32 times the sum of 8 elements */

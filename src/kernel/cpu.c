@@ -44,11 +44,10 @@ struct cpu_features cpu_detect(void)
     if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx))
         return features;
     features.avx2 = has_all(xcr0, XCR0_AVX) && has_all(ebx, LEAF7_EBX_AVX2);
-    features.avx512 =
-        features.avx2 && has_all(xcr0, XCR0_AVX512) &&
-        has_all(ebx, LEAF7_EBX_AVX512F | LEAF7_EBX_AVX512DQ | LEAF7_EBX_AVX512BW |
-                         LEAF7_EBX_AVX512VL) &&
-        has_all(ecx, LEAF7_ECX_AVX512VNNI);
+    features.avx512 = features.avx2 && has_all(xcr0, XCR0_AVX512) &&
+                      has_all(ebx, LEAF7_EBX_AVX512F | LEAF7_EBX_AVX512DQ | LEAF7_EBX_AVX512BW |
+                                       LEAF7_EBX_AVX512VL) &&
+                      has_all(ecx, LEAF7_ECX_AVX512VNNI);
     return features;
 }
 

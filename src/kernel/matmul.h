@@ -11,7 +11,7 @@
  *   ACTIVATION_F32     the floats themselves: F32, F16, BF16 weights
  *   ACTIVATION_Q8      int8 with one f32 scale per 32: the types with blocks of 32
  *   ACTIVATION_Q8_256  int8 with one f32 scale per 256: the K types and IQ4_XS
- * with scale = max|x| / 127, q = round to nearest even of x / scale, and the sums of q per group.
+ * with scale = max|x| / 127, q = x * (127 / max|x|) rounded to nearest even, and the sums of q.
  */
 #ifndef KERNEL_MATMUL_H
 #define KERNEL_MATMUL_H
@@ -33,14 +33,14 @@ enum activation_form activation_form_of(uint32_t weight_type);
 size_t activation_row_bytes(enum activation_form form, size_t k);
 
 struct matmul {
-    uint32_t type;         /* of the weights */
-    const void *weights;   /* the first row of the matrix */
-    size_t row_bytes;      /* from one row to the next */
-    size_t k;              /* elements in a row: a multiple of the type's block */
+    uint32_t type;             /* of the weights */
+    const void *weights;       /* the first row of the matrix */
+    size_t row_bytes;          /* from one row to the next */
+    size_t k;                  /* elements in a row: a multiple of the type's block */
     size_t row_begin, row_end; /* the rows to compute */
-    const void *x;         /* `columns` activation rows, each activation_row_bytes apart */
+    const void *x;             /* `columns` activation rows, each activation_row_bytes apart */
     size_t columns;
-    float *y;              /* y[c * y_stride + r] */
+    float *y; /* y[c * y_stride + r] */
     size_t y_stride;
 };
 

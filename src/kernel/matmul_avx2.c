@@ -123,8 +123,8 @@ INLINE __m256i v_scale_wide(__m256i scale)
 INLINE void v_load_rows(const unsigned char *rows, size_t stride, __m256i out[4])
 {
     __m256i row[4];
-    UNROLL for (size_t j = 0; j < 4; j++)
-    {
+    UNROLL
+    for (size_t j = 0; j < 4; j++) {
         const unsigned char *p = rows + j * stride;
         row[j] = _mm256_castsi128_si256(_mm_loadu_si128((const void *)p));
         row[j] =
@@ -142,7 +142,8 @@ INLINE void v_load_rows(const unsigned char *rows, size_t stride, __m256i out[4]
 INLINE __m256i v_gather(const unsigned char *rows, size_t stride)
 {
     int32_t lanes[8];
-    UNROLL for (size_t r = 0; r < 8; r++)
+    UNROLL
+    for (size_t r = 0; r < 8; r++)
         memcpy(&lanes[r], rows + r * stride, sizeof(lanes[r]));
     return _mm256_setr_epi32(lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5], lanes[6],
                              lanes[7]);
@@ -177,20 +178,20 @@ INLINE __m256i broadcast_bytes(const void *four)
 INLINE void dot_group(const uint8_t (*q)[64], const int8_t *const a[COLUMNS_MAX], int steps,
                       bool is_signed, int columns, __m256i dot[HALVES][COLUMNS_MAX])
 {
-    UNROLL for (int i = 0; i < steps; i++)
-    {
+    UNROLL
+    for (int i = 0; i < steps; i++) {
         __m256i w[HALVES];
-        UNROLL for (int h = 0; h < HALVES; h++)
+        UNROLL
+        for (int h = 0; h < HALVES; h++)
             w[h] = _mm256_load_si256((const void *)(q[i] + 32 * h));
-        UNROLL for (int c = 0; c < columns; c++)
-        {
+        UNROLL
+        for (int c = 0; c < columns; c++) {
             __m256i four = broadcast_bytes(a[c] + 4 * i);
-            UNROLL for (int h = 0; h < HALVES; h++)
-            {
-                __m256i product =
-                    is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(w[h]),
-                                                     _mm256_sign_epi8(four, w[h]))
-                              : _mm256_maddubs_epi16(w[h], four);
+            UNROLL
+            for (int h = 0; h < HALVES; h++) {
+                __m256i product = is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(w[h]),
+                                                                   _mm256_sign_epi8(four, w[h]))
+                                            : _mm256_maddubs_epi16(w[h], four);
                 dot[h][c] = i == 0 ? product : _mm256_add_epi16(dot[h][c], product);
             }
         }
@@ -214,37 +215,41 @@ INLINE void sweep_q8(const struct sweep *task, int columns, int group, enum offs
     const struct panel *panel = task->panels;
     const struct activation_q8 *x[COLUMNS_MAX];
     __m256 sums[HALVES][COLUMNS_MAX];
-    UNROLL for (int c = 0; c < columns; c++)
-    {
+    UNROLL
+    for (int c = 0; c < columns; c++) {
         x[c] = (const void *)(task->x + (size_t)c * task->x_stride);
-        UNROLL for (int h = 0; h < HALVES; h++)
+        UNROLL
+        for (int h = 0; h < HALVES; h++)
             sums[h][c] = _mm256_load_ps(task->sums + c * PANEL_STRIDE + 8 * h);
     }
     for (int b = 0; b < task->blocks; b++) {
         __m256i total[HALVES][COLUMNS_MAX];
-        UNROLL for (int c = 0; c < columns; c++)
-        {
-            UNROLL for (int h = 0; h < HALVES; h++)
+        UNROLL
+        for (int c = 0; c < columns; c++) {
+            UNROLL
+            for (int h = 0; h < HALVES; h++)
                 total[h][c] = offset_sum(x[c], offset);
         }
-        UNROLL for (int g = 0; g < 32; g += group)
-        {
+        UNROLL
+        for (int g = 0; g < 32; g += group) {
             __m256i dot[HALVES][COLUMNS_MAX];
             const int8_t *a[COLUMNS_MAX];
-            UNROLL for (int c = 0; c < columns; c++)
+            UNROLL
+            for (int c = 0; c < columns; c++)
                 a[c] = x[c]->q + g;
             dot_group(panel->q + 8 * b + g / 4, a, group / 4, group == 4, columns, dot);
-            UNROLL for (int c = 0; c < columns; c++)
-            {
-                UNROLL for (int h = 0; h < HALVES; h++)
+            UNROLL
+            for (int c = 0; c < columns; c++) {
+                UNROLL
+                for (int h = 0; h < HALVES; h++)
                     total[h][c] = _mm256_add_epi32(
                         total[h][c], _mm256_madd_epi16(dot[h][c], _mm256_set1_epi16(1)));
             }
         }
-        UNROLL for (int c = 0; c < columns; c++)
-        {
-            UNROLL for (int h = 0; h < HALVES; h++)
-            {
+        UNROLL
+        for (int c = 0; c < columns; c++) {
+            UNROLL
+            for (int h = 0; h < HALVES; h++) {
                 __m256 t = _mm256_mul_ps(_mm256_load_ps(panel->d[b] + 8 * h),
                                          _mm256_cvtepi32_ps(total[h][c]));
                 if (minima)
@@ -255,9 +260,10 @@ INLINE void sweep_q8(const struct sweep *task, int columns, int group, enum offs
             x[c]++;
         }
     }
-    UNROLL for (int c = 0; c < columns; c++)
-    {
-        UNROLL for (int h = 0; h < HALVES; h++)
+    UNROLL
+    for (int c = 0; c < columns; c++) {
+        UNROLL
+        for (int h = 0; h < HALVES; h++)
             _mm256_store_ps(task->sums + c * PANEL_STRIDE + 8 * h, sums[h][c]);
     }
 }
@@ -276,8 +282,8 @@ INLINE __m256i dot_sums(const int16_t pairs[8][32], const struct activation_q8_2
 {
     const int16_t *sums = sub_block == 32 ? x->sum32 : x->sum16;
     __m256i dot = _mm256_setzero_si256();
-    UNROLL for (int i = 0; i < STEP_ELEMENTS / sub_block / 2; i++)
-    {
+    UNROLL
+    for (int i = 0; i < STEP_ELEMENTS / sub_block / 2; i++) {
         __m256i pair = _mm256_load_si256((const void *)(pairs[i] + 16 * h));
         dot = _mm256_add_epi32(dot, _mm256_madd_epi16(pair, broadcast_bytes(sums + 2 * i)));
     }
@@ -289,8 +295,8 @@ INLINE void finish_superblock(const struct panel *panel, const struct activation
 {
     if (shape.offset > 0)
         total = _mm256_sub_epi32(
-            total, _mm256_slli_epi32(dot_sums(panel->scale_pair, x, shape.sub_block, h),
-                                     shape.offset));
+            total,
+            _mm256_slli_epi32(dot_sums(panel->scale_pair, x, shape.sub_block, h), shape.offset));
     __m256 t = _mm256_mul_ps(_mm256_load_ps(panel->d[0] + 8 * h), _mm256_cvtepi32_ps(total));
     if (shape.minima) {
         __m256 minima = _mm256_cvtepi32_ps(dot_sums(panel->min_pair, x, shape.sub_block, h));
@@ -304,35 +310,40 @@ INLINE void sweep_q8_256(const struct sweep *task, int columns, const struct k_s
     const struct panel *panel = task->panels;
     const struct activation_q8_256 *x[COLUMNS_MAX];
     __m256i total[HALVES][COLUMNS_MAX];
-    UNROLL for (int c = 0; c < columns; c++)
-    {
+    UNROLL
+    for (int c = 0; c < columns; c++) {
         x[c] = (const void *)(task->x + (size_t)c * task->x_stride);
-        UNROLL for (int h = 0; h < HALVES; h++)
+        UNROLL
+        for (int h = 0; h < HALVES; h++)
             total[h][c] = _mm256_setzero_si256();
     }
     for (int b = 0; b < STEP_ELEMENTS / shape.sub_block; b++) {
         __m256i scale[HALVES];
-        UNROLL for (int h = 0; h < HALVES; h++)
+        UNROLL
+        for (int h = 0; h < HALVES; h++)
             scale[h] = _mm256_load_si256((const void *)(panel->scale[b] + 16 * h));
-        UNROLL for (int g = 0; g < shape.sub_block; g += shape.group)
-        {
+        UNROLL
+        for (int g = 0; g < shape.sub_block; g += shape.group) {
             __m256i dot[HALVES][COLUMNS_MAX];
             const int8_t *a[COLUMNS_MAX];
             int at = b * shape.sub_block + g;
-            UNROLL for (int c = 0; c < columns; c++)
+            UNROLL
+            for (int c = 0; c < columns; c++)
                 a[c] = x[c]->q + at;
             dot_group(panel->q + at / 4, a, shape.group / 4, shape.group == 4, columns, dot);
-            UNROLL for (int c = 0; c < columns; c++)
-            {
-                UNROLL for (int h = 0; h < HALVES; h++)
-                    total[h][c] = _mm256_add_epi32(total[h][c],
-                                                   _mm256_madd_epi16(dot[h][c], scale[h]));
+            UNROLL
+            for (int c = 0; c < columns; c++) {
+                UNROLL
+                for (int h = 0; h < HALVES; h++)
+                    total[h][c] =
+                        _mm256_add_epi32(total[h][c], _mm256_madd_epi16(dot[h][c], scale[h]));
             }
         }
     }
-    UNROLL for (int c = 0; c < columns; c++)
-    {
-        UNROLL for (int h = 0; h < HALVES; h++)
+    UNROLL
+    for (int c = 0; c < columns; c++) {
+        UNROLL
+        for (int h = 0; h < HALVES; h++)
             finish_superblock(panel, x[c], shape, h, total[h][c],
                               task->sums + c * PANEL_STRIDE + 8 * h);
     }
@@ -381,9 +392,12 @@ SWEEPS(sweep_iq4_xs, sweep_q8_256, (struct k_shape){32, 4, 0, false})
 #define DEFINE_MATMUL(type_name, tag, form, sweep)                                                 \
     static void matmul_##tag##_avx2(const struct matmul *task)                                     \
     {                                                                                              \
-        static const struct panel_type type = {                                                    \
-            BLOCK_BYTES_##type_name, form, expand_##tag, COLUMNS_MAX, {sweep##_1, sweep##_2},      \
-            NULL};                                                                                 \
+        static const struct panel_type type = {BLOCK_BYTES_##type_name,                            \
+                                               form,                                               \
+                                               expand_##tag,                                       \
+                                               COLUMNS_MAX,                                        \
+                                               {sweep##_1, sweep##_2},                             \
+                                               NULL};                                              \
         matmul_panels(task, &type);                                                                \
     }
 PANEL_TYPES(DEFINE_MATMUL)
@@ -421,15 +435,16 @@ INLINE void float_step(const unsigned char *const rows[TILE_ROWS], const struct 
                        __m256 sums[TILE_ROWS][COLUMNS_MAX][2])
 {
     size_t size = kind == KIND_F32 ? 4 : 2;
-    UNROLL for (size_t h = 0; h < 2; h++)
-    {
-        UNROLL for (int c = 0; c < columns; c++)
-        {
+    UNROLL
+    for (size_t h = 0; h < 2; h++) {
+        UNROLL
+        for (int c = 0; c < columns; c++) {
             const unsigned char *x = tile->x + (size_t)c * tile->x_stride + 4 * (i + 8 * h);
             __m256 eight = _mm256_load_ps((const float *)(const void *)x);
-            UNROLL for (int r = 0; r < row_count; r++)
-                sums[r][c][h] = _mm256_fmadd_ps(load_eight(rows[r] + 8 * h * size, kind), eight,
-                                                sums[r][c][h]);
+            UNROLL
+            for (int r = 0; r < row_count; r++)
+                sums[r][c][h] =
+                    _mm256_fmadd_ps(load_eight(rows[r] + 8 * h * size, kind), eight, sums[r][c][h]);
         }
     }
 }
@@ -440,13 +455,15 @@ INLINE void float_tile_avx2(const struct float_tile *tile, int row_count, int co
     size_t size = kind == KIND_F32 ? 4 : 2, i = 0;
     const unsigned char *rows[TILE_ROWS];
     __m256 sums[TILE_ROWS][COLUMNS_MAX][2];
-    UNROLL for (int r = 0; r < row_count; r++)
-    {
-        UNROLL for (int c = 0; c < columns; c++)
+    UNROLL
+    for (int r = 0; r < row_count; r++) {
+        UNROLL
+        for (int c = 0; c < columns; c++)
             sums[r][c][0] = sums[r][c][1] = _mm256_setzero_ps();
     }
     for (; i + 16 <= tile->k; i += 16) {
-        UNROLL for (int r = 0; r < row_count; r++)
+        UNROLL
+        for (int r = 0; r < row_count; r++)
             rows[r] = tile->rows + (size_t)r * tile->row_bytes + i * size;
         float_step(rows, tile, i, row_count, columns, kind, sums);
     }
@@ -459,9 +476,10 @@ INLINE void float_tile_avx2(const struct float_tile *tile, int row_count, int co
         }
         float_step(rows, tile, i, row_count, columns, kind, sums);
     }
-    UNROLL for (int c = 0; c < columns; c++)
-    {
-        UNROLL for (int r = 0; r < row_count; r++)
+    UNROLL
+    for (int c = 0; c < columns; c++) {
+        UNROLL
+        for (int r = 0; r < row_count; r++)
             tile->y[(size_t)c * tile->y_stride + (size_t)r] =
                 sum_lanes(sums[r][c][0], sums[r][c][1]);
     }

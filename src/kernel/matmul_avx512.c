@@ -126,8 +126,8 @@ INLINE __m512i v_scale_wide(__m512i scale)
 INLINE void v_load_rows(const unsigned char *rows, size_t stride, __m512i out[4])
 {
     __m512i row[4];
-    UNROLL for (size_t j = 0; j < 4; j++)
-    {
+    UNROLL
+    for (size_t j = 0; j < 4; j++) {
         const unsigned char *p = rows + j * stride;
         row[j] = _mm512_castsi128_si512(_mm_loadu_si128((const void *)p));
         row[j] = _mm512_inserti32x4(row[j], _mm_loadu_si128((const void *)(p + 4 * stride)), 1);
@@ -171,20 +171,26 @@ INLINE __m512i broadcast_bytes(const void *four)
     return _mm512_set1_epi32(value);
 }
 
-/* `steps` vectors of weight bytes from `q` on times the same bytes of each column. */
-#define DOT_STEPS(task, q_at, a_at, steps, panel_count, column_count, dot)                         \
-    UNROLL for (int i = 0; i < (steps); i++)                                                       \
-    {                                                                                              \
-        __m512i w_[PANELS];                                                                        \
-        UNROLL for (int p = 0; p < (panel_count); p++)                                             \
-            w_[p] = _mm512_load_si512((task)->panels[p].q[(q_at) + i]);                            \
-        UNROLL for (int c = 0; c < (column_count); c++)                                            \
-        {                                                                                          \
-            __m512i a_ = broadcast_bytes(x[c]->q + (a_at) + 4 * i);                                \
-            UNROLL for (int p = 0; p < (panel_count); p++)                                         \
-                dot[p][c] = _mm512_dpbusd_epi32(dot[p][c], w_[p], a_);                             \
-        }                                                                                          \
+/* `steps` vectors of weight bytes, from vector `at` on, times the same bytes of each column,
+ * a[c][0] on. */
+INLINE void dot_steps(const struct panel *weights, int at, const int8_t *const a[TILE_COLUMNS_MAX],
+                      int steps, int panels, int columns, __m512i dot[PANELS][TILE_COLUMNS_MAX])
+{
+    UNROLL
+    for (int i = 0; i < steps; i++) {
+        __m512i w[PANELS];
+        UNROLL
+        for (int p = 0; p < panels; p++)
+            w[p] = _mm512_load_si512(weights[p].q[at + i]);
+        UNROLL
+        for (int c = 0; c < columns; c++) {
+            __m512i four = broadcast_bytes(a[c] + 4 * i);
+            UNROLL
+            for (int p = 0; p < panels; p++)
+                dot[p][c] = _mm512_dpbusd_epi32(dot[p][c], w[p], four);
+        }
     }
+}
 
 /* Which sum of the activations an accumulator of a block starts with. */
 enum start { START_0, START_8, START_16, START_128 };
@@ -209,25 +215,31 @@ INLINE void sweep_q8(const struct sweep *task, int panels, int columns, enum sta
 {
     const struct activation_q8 *x[TILE_COLUMNS_MAX];
     __m512 sums[PANELS][TILE_COLUMNS_MAX];
-    UNROLL for (int c = 0; c < columns; c++)
-    {
+    UNROLL
+    for (int c = 0; c < columns; c++) {
         x[c] = (const void *)(task->x + (size_t)c * task->x_stride);
-        UNROLL for (int p = 0; p < panels; p++)
+        UNROLL
+        for (int p = 0; p < panels; p++)
             sums[p][c] = _mm512_load_ps(task->sums + c * PANEL_STRIDE + 16 * p);
     }
     for (int b = 0; b < task->blocks; b++) {
         __m512i dot[PANELS][TILE_COLUMNS_MAX];
-        UNROLL for (int c = 0; c < columns; c++)
-        {
-            UNROLL for (int p = 0; p < panels; p++)
+        UNROLL
+        for (int c = 0; c < columns; c++) {
+            UNROLL
+            for (int p = 0; p < panels; p++)
                 dot[p][c] = start_q8(x[c], start);
         }
-        DOT_STEPS(task, 8 * b, 0, 8, panels, columns, dot)
-        UNROLL for (int p = 0; p < panels; p++)
-        {
+        const int8_t *a[TILE_COLUMNS_MAX];
+        UNROLL
+        for (int c = 0; c < columns; c++)
+            a[c] = x[c]->q;
+        dot_steps(task->panels, 8 * b, a, 8, panels, columns, dot);
+        UNROLL
+        for (int p = 0; p < panels; p++) {
             __m512 d = _mm512_load_ps(task->panels[p].d[b]);
-            UNROLL for (int c = 0; c < columns; c++)
-            {
+            UNROLL
+            for (int c = 0; c < columns; c++) {
                 __m512 t = _mm512_mul_ps(d, _mm512_cvtepi32_ps(dot[p][c]));
                 if (minima)
                     t = _mm512_fmadd_ps(_mm512_load_ps(task->panels[p].m[b]),
@@ -235,12 +247,14 @@ INLINE void sweep_q8(const struct sweep *task, int panels, int columns, enum sta
                 sums[p][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c]->d), t, sums[p][c]);
             }
         }
-        UNROLL for (int c = 0; c < columns; c++)
+        UNROLL
+        for (int c = 0; c < columns; c++)
             x[c]++;
     }
-    UNROLL for (int c = 0; c < columns; c++)
-    {
-        UNROLL for (int p = 0; p < panels; p++)
+    UNROLL
+    for (int c = 0; c < columns; c++) {
+        UNROLL
+        for (int p = 0; p < panels; p++)
             _mm512_store_ps(task->sums + c * PANEL_STRIDE + 16 * p, sums[p][c]);
     }
 }
@@ -276,7 +290,8 @@ INLINE __m512i dot_sums(const int16_t pairs[8][32], const struct activation_q8_2
 {
     const int16_t *sums = sub_block == 32 ? x->sum32 : x->sum16;
     __m512i dot = _mm512_setzero_si512();
-    UNROLL for (int i = 0; i < STEP_ELEMENTS / sub_block / 2; i++)
+    UNROLL
+    for (int i = 0; i < STEP_ELEMENTS / sub_block / 2; i++)
         dot = _mm512_dpwssd_epi32(dot, _mm512_load_si512(pairs[i]), broadcast_bytes(sums + 2 * i));
     return dot;
 }
@@ -309,26 +324,32 @@ INLINE void sweep_q8_256(const struct sweep *task, int panels, int columns,
 {
     const struct activation_q8_256 *x[TILE_COLUMNS_MAX];
     __m512i total[PANELS][TILE_COLUMNS_MAX];
-    UNROLL for (int c = 0; c < columns; c++)
-    {
+    UNROLL
+    for (int c = 0; c < columns; c++) {
         x[c] = (const void *)(task->x + (size_t)c * task->x_stride);
-        UNROLL for (int p = 0; p < panels; p++)
+        UNROLL
+        for (int p = 0; p < panels; p++)
             total[p][c] = start_superblock(&task->panels[p], x[c], shape);
     }
     for (int g = 0; g < STEP_ELEMENTS / shape.group; g++) {
         __m512i dot[PANELS][TILE_COLUMNS_MAX];
-        UNROLL for (int c = 0; c < columns; c++)
-        {
-            UNROLL for (int p = 0; p < panels; p++)
+        UNROLL
+        for (int c = 0; c < columns; c++) {
+            UNROLL
+            for (int p = 0; p < panels; p++)
                 dot[p][c] = start_group(x[c], shape.offset, g);
         }
-        DOT_STEPS(task, g * shape.group / 4, g * shape.group, shape.group / 4, panels, columns, dot)
-        UNROLL for (int p = 0; p < panels; p++)
-        {
+        const int8_t *a[TILE_COLUMNS_MAX];
+        UNROLL
+        for (int c = 0; c < columns; c++)
+            a[c] = x[c]->q + g * shape.group;
+        dot_steps(task->panels, g * shape.group / 4, a, shape.group / 4, panels, columns, dot);
+        UNROLL
+        for (int p = 0; p < panels; p++) {
             __m512i scale =
                 _mm512_load_si512(task->panels[p].scale[g * shape.group / shape.sub_block]);
-            UNROLL for (int c = 0; c < columns; c++)
-            {
+            UNROLL
+            for (int c = 0; c < columns; c++) {
                 if (shape.offset == 128)
                     total[p][c] =
                         _mm512_add_epi32(total[p][c], _mm512_mullo_epi32(dot[p][c], scale));
@@ -337,9 +358,10 @@ INLINE void sweep_q8_256(const struct sweep *task, int panels, int columns,
             }
         }
     }
-    UNROLL for (int c = 0; c < columns; c++)
-    {
-        UNROLL for (int p = 0; p < panels; p++)
+    UNROLL
+    for (int c = 0; c < columns; c++) {
+        UNROLL
+        for (int p = 0; p < panels; p++)
             finish_superblock(&task->panels[p], x[c], shape, total[p][c],
                               task->sums + c * PANEL_STRIDE + 16 * p);
     }
@@ -389,12 +411,13 @@ SWEEPS(sweep_iq4_xs, sweep_q8_256, (struct k_shape){32, 32, 128, 0, false})
 #define DEFINE_MATMUL(type_name, tag, form, sweep)                                                 \
     static void matmul_##tag##_avx512(const struct matmul *task)                                   \
     {                                                                                              \
-        static const struct panel_type type = {BLOCK_BYTES_##type_name,                            \
-                                               form,                                               \
-                                               expand_##tag,                                       \
-                                               4,                                                  \
-                                               {sweep##_1x1, sweep##_1x2, sweep##_1x3, sweep##_1x4}, \
-                                               sweep##_2x4};                                       \
+        static const struct panel_type type = {                                                    \
+            BLOCK_BYTES_##type_name,                                                               \
+            form,                                                                                  \
+            expand_##tag,                                                                          \
+            4,                                                                                     \
+            {sweep##_1x1, sweep##_1x2, sweep##_1x3, sweep##_1x4},                                  \
+            sweep##_2x4};                                                                          \
         matmul_panels(task, &type);                                                                \
     }
 PANEL_TYPES(DEFINE_MATMUL)
@@ -429,25 +452,29 @@ INLINE void float_tile_avx512(const struct float_tile *tile, int rows, int colum
                               enum float_kind kind)
 {
     __m512 sums[FLOAT_ROWS_MAX][TILE_COLUMNS_MAX];
-    UNROLL for (int r = 0; r < rows; r++)
-    {
-        UNROLL for (int c = 0; c < columns; c++)
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        UNROLL
+        for (int c = 0; c < columns; c++)
             sums[r][c] = _mm512_setzero_ps();
     }
     for (size_t i = 0; i < tile->k; i += 16) {
         __m512 w[FLOAT_ROWS_MAX];
-        UNROLL for (int r = 0; r < rows; r++)
+        UNROLL
+        for (int r = 0; r < rows; r++)
             w[r] = load_weights(tile->rows + (size_t)r * tile->row_bytes, i, tile->k, kind);
-        UNROLL for (int c = 0; c < columns; c++)
-        {
+        UNROLL
+        for (int c = 0; c < columns; c++) {
             __m512 x = _mm512_load_ps(tile->x + (size_t)c * tile->x_stride + 4 * i);
-            UNROLL for (int r = 0; r < rows; r++)
+            UNROLL
+            for (int r = 0; r < rows; r++)
                 sums[r][c] = _mm512_fmadd_ps(w[r], x, sums[r][c]);
         }
     }
-    UNROLL for (int c = 0; c < columns; c++)
-    {
-        UNROLL for (int r = 0; r < rows; r++)
+    UNROLL
+    for (int c = 0; c < columns; c++) {
+        UNROLL
+        for (int r = 0; r < rows; r++)
             tile->y[(size_t)c * tile->y_stride + (size_t)r] = sum_lanes(sums[r][c]);
     }
 }
@@ -468,7 +495,7 @@ INLINE void float_tile_avx512(const struct float_tile *tile, int rows, int colum
     FLOAT_TILE(tag, kind, 4, 4)                                                                    \
     static void matmul_##tag##_avx512(const struct matmul *task)                                   \
     {                                                                                              \
-        static const struct float_type type = {4,                                                   \
+        static const struct float_type type = {4,                                                  \
                                                4,                                                  \
                                                {tag##_1x1, tag##_1x2, tag##_1x3, tag##_1x4},       \
                                                {tag##_4x1, tag##_4x2, tag##_4x3, tag##_4x4}};      \

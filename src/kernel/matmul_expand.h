@@ -66,8 +66,8 @@ INLINE void expand_nibbles(const unsigned char *qs, size_t stride, const struct 
 {
     VECTOR packed[4];
     v_load_rows(qs, stride, packed);
-    UNROLL for (int i = 0; i < 4; i++)
-    {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         put_q(group, i, low_nibbles(packed[i]));
         put_q(group, i + 4, high_nibbles(packed[i]));
     }
@@ -79,8 +79,8 @@ INLINE void expand_five_bits(const unsigned char *qs, size_t stride, VECTOR qh,
 {
     VECTOR packed[4];
     v_load_rows(qs, stride, packed);
-    UNROLL for (int i = 0; i < 4; i++)
-    {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         put_q(group, i, v_add_fifth_bits(low_nibbles(packed[i]), qh, i));
         put_q(group, i + 4, v_add_fifth_bits(high_nibbles(packed[i]), qh, i + 4));
     }
@@ -91,8 +91,8 @@ INLINE void expand_codes(const unsigned char *qs, size_t stride, const int8_t va
 {
     VECTOR book = v_add8(v_repeat(values), v_set8((char)bias)), packed[4];
     v_load_rows(qs, stride, packed);
-    UNROLL for (int i = 0; i < 4; i++)
-    {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         put_q(group, i, v_shuffle(book, low_nibbles(packed[i])));
         put_q(group, i + 4, v_shuffle(book, high_nibbles(packed[i])));
     }
@@ -129,11 +129,12 @@ INLINE void group_q5_1(const unsigned char *rows, size_t stride, const struct gr
 INLINE void group_q8_0(const unsigned char *rows, size_t stride, const struct group *group)
 {
     put_d(group, v_gather(rows, stride));
-    UNROLL for (int half = 0; half < 2; half++)
-    {
+    UNROLL
+    for (int half = 0; half < 2; half++) {
         VECTOR q[4];
         v_load_rows(rows + 2 + 16 * half, stride, q);
-        UNROLL for (int i = 0; i < 4; i++)
+        UNROLL
+        for (int i = 0; i < 4; i++)
             put_q(group, 4 * half + i, v_add8(q[i], v_set8((char)BIAS_8BIT)));
     }
 }
@@ -177,8 +178,8 @@ INLINE VECTOR byte_pair_signed(VECTOR v, int p)
 /* The scales of the sub-blocks 4i to 4i + 3, one in each byte. */
 INLINE void put_scales(const struct group *group, int i, VECTOR scales, bool is_signed)
 {
-    UNROLL for (int b = 0; b < 4; b++)
-    {
+    UNROLL
+    for (int b = 0; b < 4; b++) {
         VECTOR scale = is_signed ? v_sra(v_sll(scales, (unsigned)(24 - 8 * b)), 24)
                                  : v_and(v_srl(scales, (unsigned)(8 * b)), v_set32(255));
         v_store(group->out->scale[4 * i + b] + 2 * group->g, v_scale(scale));
@@ -188,7 +189,8 @@ INLINE void put_scales(const struct group *group, int i, VECTOR scales, bool is_
 INLINE void put_pairs(int16_t (*pairs)[32], const struct group *group, int i, VECTOR bytes,
                       bool is_signed)
 {
-    UNROLL for (int p = 0; p < 2; p++)
+    UNROLL
+    for (int p = 0; p < 2; p++)
         v_store(pairs[2 * i + p] + 2 * group->g,
                 is_signed ? byte_pair_signed(bytes, p) : byte_pair(bytes, p));
 }
@@ -204,8 +206,8 @@ INLINE void expand_k_header(const unsigned char *rows, size_t stride, const stru
     scales[1] = v_or(low_nibbles(h[3]), two_bits(h[1], 6, 4));
     mins[0] = v_and(h[2], v_set8(63));
     mins[1] = v_or(high_nibbles(h[3]), two_bits(h[2], 6, 4));
-    UNROLL for (int i = 0; i < 2; i++)
-    {
+    UNROLL
+    for (int i = 0; i < 2; i++) {
         put_scales(group, i, scales[i], false);
         put_pairs(group->out->scale_pair, group, i, scales[i], false);
         put_pairs(group->out->min_pair, group, i, mins[i], false);
@@ -219,8 +221,8 @@ INLINE void group_q4_k(const unsigned char *rows, size_t stride, const struct gr
         VECTOR packed[4];
         v_load_rows(rows + 16 + 16 * c, stride, packed);
         int at = 16 * (c / 2) + 4 * (c % 2);
-        UNROLL for (int i = 0; i < 4; i++)
-        {
+        UNROLL
+        for (int i = 0; i < 4; i++) {
             put_q(group, at + i, low_nibbles(packed[i]));
             put_q(group, at + i + 8, high_nibbles(packed[i]));
         }
@@ -237,8 +239,8 @@ INLINE void group_q5_k(const unsigned char *rows, size_t stride, const struct gr
             VECTOR packed[4];
             v_load_rows(rows + 48 + 32 * pair + 16 * half, stride, packed);
             int at = 16 * pair + 4 * half;
-            UNROLL for (int i = 0; i < 4; i++)
-            {
+            UNROLL
+            for (int i = 0; i < 4; i++) {
                 put_q(group, at + i, v_or(low_nibbles(packed[i]), one_bit(high[i], 0, 4)));
                 put_q(group, at + i + 8, v_or(high_nibbles(packed[i]), one_bit(high[i], 1, 4)));
                 high[i] = v_srl(high[i], 2);
@@ -252,8 +254,8 @@ INLINE void group_q6_k(const unsigned char *rows, size_t stride, const struct gr
     VECTOR scales[4];
     put_d(group, v_srl(v_gather(rows + BLOCK_BYTES_Q6_K - 4, stride), 16));
     v_load_rows(rows + 192, stride, scales);
-    UNROLL for (int i = 0; i < 4; i++)
-    {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         put_scales(group, i, scales[i], true);
         if (PAIRS_FOR_OFFSET)
             put_pairs(group->out->scale_pair, group, i, scales[i], true);
@@ -264,8 +266,8 @@ INLINE void group_q6_k(const unsigned char *rows, size_t stride, const struct gr
         v_load_rows(rows + 128 + 16 * part, stride, high);
         v_load_rows(rows + 64 * half + 16 * chunk, stride, near);
         v_load_rows(rows + 64 * half + 32 + 16 * chunk, stride, far);
-        UNROLL for (int i = 0; i < 4; i++)
-        {
+        UNROLL
+        for (int i = 0; i < 4; i++) {
             put_q(group, at + i, v_or(low_nibbles(near[i]), two_bits(high[i], 0, 4)));
             put_q(group, at + i + 8, v_or(low_nibbles(far[i]), two_bits(high[i], 2, 4)));
             put_q(group, at + i + 16, v_or(high_nibbles(near[i]), two_bits(high[i], 4, 4)));
@@ -280,8 +282,8 @@ INLINE void group_q2_k(const unsigned char *rows, size_t stride, const struct gr
     put_d(group, header);
     put_m(group, v_srl(header, 16), -1.0f);
     v_load_rows(rows, stride, scales);
-    UNROLL for (int i = 0; i < 4; i++)
-    {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         put_scales(group, i, low_nibbles(scales[i]), false);
         put_pairs(group->out->min_pair, group, i, high_nibbles(scales[i]), false);
     }
@@ -289,9 +291,10 @@ INLINE void group_q2_k(const unsigned char *rows, size_t stride, const struct gr
         VECTOR packed[4];
         v_load_rows(rows + 16 + 16 * part, stride, packed);
         int at = 32 * (part / 2) + 4 * (part % 2);
-        UNROLL for (int i = 0; i < 4; i++)
-        {
-            UNROLL for (int j = 0; j < 4; j++)
+        UNROLL
+        for (int i = 0; i < 4; i++) {
+            UNROLL
+            for (int j = 0; j < 4; j++)
                 put_q(group, at + i + 8 * j, two_bits(packed[i], 2 * j, 0));
         }
     }
@@ -304,10 +307,11 @@ INLINE void expand_q3_k_header(const unsigned char *rows, size_t stride, const s
     VECTOR h[4], packed[3];
     v_load_rows(rows + BLOCK_BYTES_Q3_K - 16, stride, h);
     put_d(group, v_srl(h[3], 16));
-    UNROLL for (int i = 0; i < 3; i++)
+    UNROLL
+    for (int i = 0; i < 3; i++)
         packed[i] = v_or(v_srl(h[i], 16), v_sll(h[i + 1], 16));
-    UNROLL for (int i = 0; i < 4; i++)
-    {
+    UNROLL
+    for (int i = 0; i < 4; i++) {
         VECTOR low = i < 2 ? low_nibbles(packed[i]) : high_nibbles(packed[i - 2]);
         VECTOR scale = v_add8(v_or(low, two_bits(packed[2], 2 * i, 4)), v_set8(-32));
         put_scales(group, i, scale, true);
@@ -325,9 +329,10 @@ INLINE void group_q3_k(const unsigned char *rows, size_t stride, const struct gr
             VECTOR packed[4];
             v_load_rows(rows + 32 + 32 * half + 16 * chunk, stride, packed);
             int at = 32 * half + 4 * chunk;
-            UNROLL for (int i = 0; i < 4; i++)
-            {
-                UNROLL for (int j = 0; j < 4; j++)
+            UNROLL
+            for (int i = 0; i < 4; i++) {
+                UNROLL
+                for (int j = 0; j < 4; j++)
                     put_q(group, at + i + 8 * j,
                           v_or(two_bits(packed[i], 2 * j, 0), one_bit(high[i], j, 2)));
                 high[i] = v_srl(high[i], 4);
@@ -341,8 +346,8 @@ INLINE void group_iq4_xs(const unsigned char *rows, size_t stride, const struct 
     VECTOR header = v_gather(rows, stride), low = v_gather(rows + 4, stride);
     VECTOR high = v_srl(header, 16);
     put_d(group, header);
-    UNROLL for (int b = 0; b < 8; b++)
-    {
+    UNROLL
+    for (int b = 0; b < 8; b++) {
         VECTOR nibble = v_and(v_srl(low, (unsigned)(4 * b)), v_set32(15));
         VECTOR upper = v_and(v_srl(high, (unsigned)(2 * b)), v_set32(3));
         VECTOR scale = v_sub32(v_or(nibble, v_sll(upper, 4)), v_set32(32));
@@ -359,8 +364,8 @@ INLINE void group_iq4_xs(const unsigned char *rows, size_t stride, const struct 
                              struct panel *out)                                                    \
     {                                                                                              \
         for (size_t b = 0; b < (size_t)blocks; b++, rows += BLOCK_BYTES_##type) {                  \
-            UNROLL for (size_t g = 0; g < PANEL_ROWS; g += GROUP_ROWS)                             \
-            {                                                                                      \
+            UNROLL                                                                                 \
+            for (size_t g = 0; g < PANEL_ROWS; g += GROUP_ROWS) {                                  \
                 const struct group group = {out, b, g};                                            \
                 group_##tag(rows + g * stride, stride, &group);                                    \
             }                                                                                      \

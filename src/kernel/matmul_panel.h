@@ -20,11 +20,11 @@
 
 enum {
     PANEL_ROWS = 16,
-    PANELS = 2,                          /* expanded side by side for many columns */
-    PANEL_STRIDE = PANEL_ROWS * PANELS,  /* floats from one column of sums to the next */
-    PANEL_COLUMNS_MAX = 256,             /* columns for which an expanded step is used */
+    PANELS = 2,                         /* expanded side by side for many columns */
+    PANEL_STRIDE = PANEL_ROWS * PANELS, /* floats from one column of sums to the next */
+    PANEL_COLUMNS_MAX = 256,            /* columns for which an expanded step is used */
     PANEL_COLUMNS_MIN = 32,
-    PANEL_X_BYTES = 768 * 1024,          /* of activations: what may stay in an L2 cache */
+    PANEL_X_BYTES = 768 * 1024, /* of activations: what may stay in an L2 cache */
     STEP_ELEMENTS = 256,
     STEP_BYTES_MAX = 288, /* >= STEP_ELEMENTS / 32 blocks of Q8_0 */
     TILE_COLUMNS_MAX = 4,

@@ -11,8 +11,9 @@
  *     acc = fma(d_a, t, acc)             block after block, acc starting at 0
  *
  * Types with blocks of 32 are one sub-block with scale_b = min_b = 1; the K types have 8 or 16 with
- * integer scales, and m = -dmin. |S| is at most 256 * 31 * 63 * 127 (Q5_K), 16 * 128 * 16 * 32 * 127
- * (Q6_K) or 256 * 127 * 32 * 127 (IQ4_XS): below 2^28. S and T become floats by rounding to nearest.
+ * integer scales, and m = -dmin. |S| is at most 256 * 31 * 63 * 127 (Q5_K), 16 * 128 * 16 * 32 *
+ * 127 (Q6_K) or 256 * 127 * 32 * 127 (IQ4_XS): below 2^28. S and T become floats by rounding to
+ * nearest.
  *
  * That nothing is rounded inside a block is what lets each instruction set sum in its own order.
  *

@@ -200,8 +200,15 @@ static void bench_type(const struct kernels *kernels, uint32_t type, unsigned th
     }
 
     struct worker worker = {.run = multiply_share, .kernels = kernels};
-    worker.task = (struct matmul){.type = type, .weights = weights, .row_bytes = row_bytes, .k = K,
-                                  .row_end = rows, .x = x, .columns = 1, .y = y, .y_stride = rows};
+    worker.task = (struct matmul){.type = type,
+                                  .weights = weights,
+                                  .row_bytes = row_bytes,
+                                  .k = K,
+                                  .row_end = rows,
+                                  .x = x,
+                                  .columns = 1,
+                                  .y = y,
+                                  .y_stride = rows};
     double memory = (double)(rows * row_bytes) / best_time(worker, threads);
     worker.task.row_end = ROWS;
     double cache = (double)(ROWS * row_bytes) / best_time(worker, threads);

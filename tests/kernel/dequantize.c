@@ -80,8 +80,9 @@ static void every_binary16_survives_the_way_through_float(void **state)
             assert_int_equal(float_to_half(value), half);
         if (magnitude < 0x7c00) {
             int exponent = (int)(magnitude >> 10);
-            double exact = exponent == 0 ? ldexp((double)magnitude, -24)
-                                         : ldexp(1024.0 + (double)(magnitude & 1023), exponent - 25);
+            double exact = exponent == 0
+                               ? ldexp((double)magnitude, -24)
+                               : ldexp(1024.0 + (double)(magnitude & 1023), exponent - 25);
             assert_true((double)value == (half & 0x8000 ? -exact : exact));
         }
     }

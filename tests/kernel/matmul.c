@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "gguf/types.h"
+#include "kernel/activation.h"
 #include "kernel/half.h"
 #include "kernel/kernel.h"
 #include "support/guarded.h"
@@ -36,9 +37,9 @@ struct scale_fields {
 };
 
 static const struct scale_fields scale_fields[] = {
-    {TYPE_Q4_0, 0, -1},   {TYPE_Q4_1, 0, 2},    {TYPE_Q5_0, 0, -1}, {TYPE_Q5_1, 0, 2},
-    {TYPE_Q8_0, 0, -1},   {TYPE_Q2_K, 80, 82},  {TYPE_Q3_K, 108, -1}, {TYPE_Q4_K, 0, 2},
-    {TYPE_Q5_K, 0, 2},    {TYPE_Q6_K, 208, -1}, {TYPE_IQ4_NL, 0, -1}, {TYPE_IQ4_XS, 0, -1},
+    {TYPE_Q4_0, 0, -1}, {TYPE_Q4_1, 0, 2},    {TYPE_Q5_0, 0, -1},   {TYPE_Q5_1, 0, 2},
+    {TYPE_Q8_0, 0, -1}, {TYPE_Q2_K, 80, 82},  {TYPE_Q3_K, 108, -1}, {TYPE_Q4_K, 0, 2},
+    {TYPE_Q5_K, 0, 2},  {TYPE_Q6_K, 208, -1}, {TYPE_IQ4_NL, 0, -1}, {TYPE_IQ4_XS, 0, -1},
 };
 
 enum fill { FILL_RANDOM, FILL_ONES, FILL_ZEROS, FILL_EXTREME_SCALES, FILL_NAN, FILLS };
@@ -86,8 +87,11 @@ static void fill_row(struct random *random, uint32_t type, enum fill fill, size_
             row[at + i] = fill == FILL_ONES    ? 0xff
                           : fill == FILL_ZEROS ? 0
                                                : (unsigned char)random_u64(random);
-        if (type == TYPE_MXFP4 && fill != FILL_EXTREME_SCALES && fill != FILL_NAN)
-            row[at] = (unsigned char)(120 + random_u64(random) % 8);
+        if (type == TYPE_MXFP4) {
+            static const unsigned char extremes[] = {0, 1, 2, 127, 254, 255};
+            row[at] = fill == FILL_EXTREME_SCALES ? extremes[random_u64(random) % 6]
+                                                  : (unsigned char)(120 + random_u64(random) % 8);
+        }
         for (size_t f = 0; f < sizeof(scale_fields) / sizeof(scale_fields[0]); f++) {
             if (scale_fields[f].type != type)
                 continue;
@@ -135,9 +139,9 @@ struct operands {
 static void operands_finish(struct operands *operands)
 {
     guarded_free(&operands->weights);
-    mem_pages_free(operands->x, operands->columns *
-                                    activation_row_bytes(activation_form_of(operands->type),
-                                                         operands->k));
+    mem_pages_free(operands->x,
+                   operands->columns *
+                       activation_row_bytes(activation_form_of(operands->type), operands->k));
 }
 
 static void operands_init(struct operands *out, struct random *random, const struct kernels *ref,
@@ -215,8 +219,8 @@ static void check_product(const struct kernels *ref, const struct kernels *tier,
     for (size_t c = 0; c < operands->columns; c++) {
         if (!same_floats(y + c * stride, expected + c * rows, rows))
             fail_msg("%s, %s: k %zu, %zu rows, %zu columns, column %zu", tier->tier,
-                     tensor_type_traits(operands->type)->name, operands->k, rows,
-                     operands->columns, c);
+                     tensor_type_traits(operands->type)->name, operands->k, rows, operands->columns,
+                     c);
         for (size_t r = rows; r < stride; r++)
             assert_int_equal(bits_of_float(y[c * stride + r]), GUARD);
     }
@@ -343,6 +347,63 @@ static void every_tier_quantizes_as_the_reference(void **state)
     for_each_tier(check_quantize);
 }
 
+/* 256 floats in both quantized forms, one behind the other: the first scale and the integers. */
+static void quantize_both(const struct kernels *tier, const float x[256], float d[2], int8_t q[512])
+{
+    _Alignas(64) unsigned char row[8 * sizeof(struct activation_q8) + 64];
+    _Alignas(64) unsigned char row_256[sizeof(struct activation_q8_256) + 64];
+    tier->quantize[ACTIVATION_Q8](x, 256, row);
+    tier->quantize[ACTIVATION_Q8_256](x, 256, row_256);
+    const struct activation_q8 *blocks = (const void *)row;
+    const struct activation_q8_256 *block = (const void *)row_256;
+    d[0] = blocks[0].d;
+    d[1] = block->d;
+    for (int i = 0; i < 256; i++) {
+        q[i] = blocks[i / 32].q[i % 32];
+        q[256 + i] = block->q[i];
+    }
+}
+
+static void check_quantized_values(const struct kernels *ref, const struct kernels *tier)
+{
+    (void)ref;
+    static const float ties[] = {127.0f, 0.5f, 1.5f, 2.5f, -0.5f, -1.5f, -2.5f, -126.5f};
+    static const int rounded[] = {127, 0, 2, 2, 0, -2, -2, -126};
+    float x[256] = {0}, d[2];
+    int8_t q[512];
+    quantize_both(tier, x, d, q);
+    assert_true(d[0] == 0.0f && d[1] == 0.0f && q[0] == 0 && q[256] == 0);
+
+    memcpy(x, ties, sizeof(ties));
+    quantize_both(tier, x, d, q);
+    assert_true(d[0] == 1.0f && d[1] == 1.0f);
+    for (int i = 0; i < 8; i++)
+        assert_true(q[i] == rounded[i] && q[256 + i] == rounded[i]);
+
+    /* Below the smallest scale, and just at it. */
+    memset(x, 0, sizeof(x));
+    x[1] = nextafterf(-0x1p-121f, 0);
+    quantize_both(tier, x, d, q);
+    assert_true(d[0] == 0.0f && d[1] == 0.0f && q[1] == 0 && q[257] == 0);
+    x[1] = -0x1p-121f;
+    quantize_both(tier, x, d, q);
+    assert_true(d[0] > 0.0f && d[1] > 0.0f && q[1] == -127 && q[257] == -127);
+
+    static const float bad[] = {INFINITY, -INFINITY, NAN, -NAN};
+    for (int i = 0; i < 4; i++) {
+        x[1] = bad[i];
+        x[2] = 1.0f;
+        quantize_both(tier, x, d, q);
+        assert_true(isnan(d[0]) && isnan(d[1]) && q[1] == 0 && q[2] == 0 && q[258] == 0);
+    }
+}
+
+static void activations_are_rounded_to_nearest_even_and_bad_ones_are_marked(void **state)
+{
+    (void)state;
+    for_each_tier(check_quantized_values);
+}
+
 /* The error of a quantized product comes from the activations alone: half a step of 1/127 of the
  * largest of a group, per element. */
 static void the_reference_is_close_to_exact_products(void **state)
@@ -416,6 +477,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_tier_quantizes_as_the_reference),
+        cmocka_unit_test(activations_are_rounded_to_nearest_even_and_bad_ones_are_marked),
         cmocka_unit_test(every_tier_equals_the_reference_in_all_sizes),
         cmocka_unit_test(every_tier_equals_the_reference_at_the_extremes),
         cmocka_unit_test(every_tier_equals_the_reference_with_many_columns),
