@@ -28,7 +28,7 @@ build/build.ninja: | packages
 	@cmake --preset release > /dev/null
 
 build/hearth: build/build.ninja FORCE
-	@cmake --build --preset release
+	@cmake --build --preset release --target hearth
 
 FORCE:
 
@@ -42,13 +42,15 @@ test: packages
 test-all: packages
 	@scripts/test.sh --all
 
-bench: build/hearth
+bench: build/build.ninja
+	@cmake --build --preset release --target bench_kernel
 	@build/tests/kernel/bench_kernel
 
 fuzz: packages
 	@scripts/fuzz.sh
 
-install: build/hearth
+install: build/build.ninja
+	@cmake --build --preset release --target hearth libhearth
 	@DESTDIR=$(DESTDIR) cmake --install build --prefix $(PREFIX)
 
 format:
