@@ -50,7 +50,7 @@ fuzz: packages
 	@scripts/fuzz.sh
 
 install: build/build.ninja
-	@cmake --build --preset release --target hearth libhearth
+	@cmake --build --preset release --target hearth hearth_manual libhearth
 	@DESTDIR=$(DESTDIR) cmake --install build --prefix $(PREFIX)
 
 format:
