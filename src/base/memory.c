@@ -33,9 +33,10 @@ void *mem_alloc_array(size_t count, size_t size)
 
 void *mem_zalloc_array(size_t count, size_t size)
 {
-    if (made_to_fail())
+    size_t total;
+    if (made_to_fail() || !checked_mul_size(count, size, &total))
         return NULL;
-    return count && size ? calloc(count, size) : calloc(1, 1);
+    return calloc(total ? total : 1, 1);
 }
 
 void *mem_realloc_array(void *old, size_t count, size_t size)
