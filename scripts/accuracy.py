@@ -14,8 +14,9 @@ it needs a build of llama.cpp, and minutes.
         model is requantized first, each --type a row; `ffn_down=TYPE` does so with these matrices
         alone (the others become Q8_0), for types that the other matrices' rows do not fit.
 
-Both want hearth to be at most 1.1 times as far away as llama.cpp, kl a perplexity that differs by less
-than 0.5 % from llama.cpp's of the same file; a row that misses says so, and the exit code is 1."""
+Both want hearth to be at most 1.1 times as far away as llama.cpp; kl also wants a perplexity that
+differs by less than 0.5 % from llama.cpp's of the same file, and shows how much it differs from the
+truth's. A row that misses says so, and the exit code is 1."""
 
 import argparse
 import json
@@ -85,7 +86,8 @@ def compare_types(args):
                 model = os.path.join(folder, f"{name}-{seed}")
                 truth = logits(golden, model + "-f32.gguf", folder, 64, tokens)
                 theirs.append(distances(logits(golden, model + ".gguf", folder, 64, tokens), truth))
-                ours.append(distances(logits(args.driver, model + ".gguf", folder, 64, tokens), truth))
+                got = logits(args.driver, model + ".gguf", folder, 64, tokens)
+                ours.append(distances(got, truth))
                 os.remove(model + ".gguf")
                 os.remove(model + "-f32.gguf")
             a, b = (float(np.sqrt(np.mean(np.square(x)))) for x in (theirs, ours))
@@ -133,14 +135,14 @@ def compare_model(args, tool, model, name, folder):
     if not args.hearth:
         print(flush=True)
         return True
-    ours = json.loads(subprocess.run(
-        [args.hearth, "perplexity", model, args.text, "-c", str(args.context), "--kl", base, "--json"],
-        stdout=subprocess.PIPE, check=True, text=True).stdout)
+    command = [args.hearth, "perplexity", model, args.text, "-c", str(args.context), "--kl", base]
+    ours = json.loads(subprocess.run([*command, "--json"], stdout=subprocess.PIPE, check=True,
+                                     text=True).stdout)
     ratio = ours["kl_divergence"] / kl if kl else float("nan")
     change = ours["perplexity"] / perplexity - 1
     bad = ratio > RATIO_MAX or not abs(change) < PERPLEXITY_MAX
     print(f" {ours['perplexity']:9.4f} {ours['kl_divergence']:10.6f} {ratio:7.3f} {change:+8.3%}"
-          f"{'  too far' if bad else ''}", flush=True)
+          f" {ours['perplexity'] / truth - 1:+8.3%}{'  too far' if bad else ''}", flush=True)
     return not bad
 
 
@@ -149,9 +151,9 @@ def compare_kl(args):
         return os.path.join(args.llama, "bin", "llama-" + name)
 
     fine = True
-    print(f"{'':18s} {'F32':>9s} {'llama.cpp':>20s} {'hearth':>20s} {'KL':>7s} {'':8s}")
+    print(f"{'':18s} {'F32':>9s} {'llama.cpp':>20s} {'hearth':>20s} {'KL':>7s} {'ppl from':>8s}")
     print(f"{'type':18s} {'ppl':>9s} {'ppl':>9s} {'KL':>10s} {'ppl':>9s} {'KL':>10s} {'ratio':>7s} "
-          f"{'ppl':>8s}")
+          f"{'theirs':>8s} {'truth':>8s}")
     with tempfile.TemporaryDirectory(dir=args.scratch) as folder:
         if not args.type:
             return compare_model(args, tool, args.model, "as it is", folder)

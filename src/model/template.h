@@ -25,7 +25,7 @@ int chat_template_parse(struct text source, struct chat_template **out, struct h
 void chat_template_free(struct chat_template *chat_template);
 
 struct chat_template_limits {
-    uint64_t steps;  /* evaluated nodes and copied bytes */
+    uint64_t steps;  /* copied and compared bytes; an evaluated node counts as 16 */
     uint64_t memory; /* bytes of values alive and dead in one rendering */
     uint64_t output; /* bytes */
     unsigned depth;  /* nesting of calls and values */

@@ -48,9 +48,10 @@ FILTER(filter_int)
     struct tpl_value argv[3];
     int64_t base;
     bool done;
-    if (!tpl_bind(run, args, "int", "value default? base?", argv) ||
-        !tpl_arg_int(run, argv[2], 10, &base))
+    if (!tpl_bind(run, args, "int", "value default? base?", argv))
         return false;
+    /* a base that is none lets int() fail, and float() be tried */
+    base = !tpl_is_given(argv[2]) ? 10 : tpl_is_integer(argv[2]) ? tpl_integer(argv[2]) : 1;
     if (argv[0].kind == TPL_UNDEFINED)
         return tpl_raise_undefined(run, argv[0]);
     if (!convert_int(run, argv[0], base < 0 || base > 36 ? 1 : (int)base, &done, out))
@@ -308,10 +309,20 @@ FILTER(test_upper)
     return test_case(run, args, TPL_UPPER, out);
 }
 
+/* The value is looked up among the names, which a list or a dict cannot be. */
+static bool test_name(struct tpl_run *run, const struct tpl_args *args, struct tpl_value *value)
+{
+    uint64_t hash;
+    bool hashable;
+    if (!test_one(run, args, value) || !tpl_hash(run, *value, &hash, &hashable))
+        return false;
+    return hashable || tpl_raise(run, "a '%s' is no name", tpl_type_name(value->kind));
+}
+
 FILTER(test_filter)
 {
     struct tpl_value value;
-    if (!test_one(run, args, &value))
+    if (!test_name(run, args, &value))
         return false;
     *out = tpl_bool(tpl_is_string(value) && tpl_find_filter(tpl_text(value)));
     return true;
@@ -320,7 +331,7 @@ FILTER(test_filter)
 FILTER(test_test)
 {
     struct tpl_value value;
-    if (!test_one(run, args, &value))
+    if (!test_name(run, args, &value))
         return false;
     *out = tpl_bool(tpl_is_string(value) && tpl_find_test(tpl_text(value)));
     return true;

@@ -144,12 +144,19 @@ static bool multi_key(struct tpl_run *run, struct tpl_value item, struct tpl_val
     }
 }
 
+/* sorted() wants an integer for `reverse`. */
+static bool check_reverse(struct tpl_run *run, struct tpl_value reverse)
+{
+    int64_t ignored;
+    return tpl_arg_int(run, reverse, 0, &ignored);
+}
+
 FILTER(filter_sort)
 {
     struct tpl_value argv[4];
     struct tpl_vector items;
     if (!tpl_bind(run, args, "sort", "value reverse? case_sensitive? attribute?", argv) ||
-        !tpl_collect(run, argv[0], &items))
+        !check_reverse(run, argv[1]) || !tpl_collect(run, argv[0], &items))
         return false;
     struct tpl_value *keys = tpl_alloc_array(run, items.count, sizeof *keys);
     if (!keys)
@@ -166,7 +173,8 @@ FILTER(filter_dictsort)
     struct tpl_value argv[4], pairs;
     struct tpl_vector items;
     size_t by = 0;
-    if (!tpl_bind(run, args, "dictsort", "value case_sensitive? by? reverse?", argv))
+    if (!tpl_bind(run, args, "dictsort", "value case_sensitive? by? reverse?", argv) ||
+        !check_reverse(run, argv[3]))
         return false;
     if (tpl_is_given(argv[2])) {
         bool value = tpl_is_string(argv[2]) && text_equal(tpl_text(argv[2]), TEXT("value"));
@@ -473,11 +481,11 @@ static bool batch_next(struct tpl_run *run, struct tpl_generator *generator, str
     struct tpl_vector batch = {.items = NULL};
     struct tpl_value item, fill = generator->state[1];
     bool go, ended = false;
-    int64_t size = generator->state[0].as.integer;
+    /* a number that no count equals, also one that is none, makes one batch of all */
+    int64_t size = tpl_is_integer(generator->state[0]) ? tpl_integer(generator->state[0]) : -1;
     *out = tpl_missing();
     if (!start(run, generator, false, &go))
         return false;
-    /* what no batch can hold is one batch of all */
     while (!ended && (size <= 0 || (int64_t)batch.count < size)) {
         if (!draw(run, generator, &item) ||
             (tpl_is_given(item) && !tpl_vector_add(run, &batch, item)))
@@ -498,10 +506,8 @@ FILTER(filter_batch)
     struct tpl_value argv[3];
     if (!tpl_bind(run, args, "batch", "value linecount fill_with?", argv))
         return false;
-    if (!tpl_is_integer(argv[1]))
-        return tpl_raise(run, "batch needs a number of items");
     struct tpl_generator generator = {.next = batch_next, .source = argv[0]};
-    generator.state[0] = tpl_int(tpl_integer(argv[1]));
+    generator.state[0] = argv[1];
     generator.state[1] = argv[2];
     return tpl_make_generator(run, &generator, out);
 }
@@ -511,8 +517,10 @@ FILTER(filter_batch)
 static bool slice_next(struct tpl_run *run, struct tpl_generator *generator, struct tpl_value *out)
 {
     struct tpl_value fill = generator->state[1];
-    int64_t slices = generator->state[0].as.integer;
+    int64_t slices;
     *out = tpl_missing();
+    if (!tpl_arg_int(run, generator->state[0], 0, &slices))
+        return false;
     if (!generator->flag) {
         struct tpl_vector items;
         if (!tpl_collect(run, generator->source, &items))
@@ -544,10 +552,8 @@ FILTER(filter_slice)
     struct tpl_value argv[3];
     if (!tpl_bind(run, args, "slice", "value slices fill_with?", argv))
         return false;
-    if (!tpl_is_integer(argv[1]))
-        return tpl_raise(run, "slice needs a number of slices");
     struct tpl_generator generator = {.next = slice_next, .source = argv[0]};
-    generator.state[0] = tpl_int(tpl_integer(argv[1]));
+    generator.state[0] = argv[1];
     generator.state[1] = argv[2];
     return tpl_make_generator(run, &generator, out);
 }

@@ -209,8 +209,6 @@ FILTER(filter_truncate)
         !tpl_arg_int(run, argv[1], 255, &length) ||
         (argv[4].kind != TPL_NONE && !tpl_arg_int(run, argv[4], 5, &leeway)))
         return false;
-    if (argv[0].kind == TPL_UNDEFINED || !tpl_is_string(argv[0]))
-        return tpl_raise(run, "truncate needs a string");
     if (tpl_is_given(argv[3])) {
         if (!tpl_arg_text(run, argv[3], "truncate's end", &end))
             return false;
@@ -218,6 +216,14 @@ FILTER(filter_truncate)
     }
     if (length < (int64_t)end_points || leeway < 0)
         return tpl_raise(run, "truncate needs a length of at least %zu", end_points);
+    if (!tpl_is_string(argv[0])) {
+        int64_t count = 0;
+        bool sized;
+        if (!tpl_length(run, argv[0], &count, &sized))
+            return false;
+        *out = argv[0]; /* what is short enough is let through, whatever it is */
+        return (sized && count - leeway <= length) || tpl_raise(run, "truncate needs a string");
+    }
     struct tpl_string *string = argv[0].as.string;
     if ((int64_t)tpl_string_points(run, string) - leeway <= length) {
         *out = argv[0];

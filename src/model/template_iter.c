@@ -142,7 +142,8 @@ static bool next_character(struct tpl_run *run, struct tpl_iter *iter, struct tp
         to += tpl_decode(tpl_text(iter->source), from, &code_point);
         iter->at = to;
     }
-    return tpl_substring(run, iter->source, from, to, out);
+    /* the characters of a Markup are plain */
+    return tpl_make_string(run, (struct text){string->data + from, to - from}, out);
 }
 
 static bool next_pair(struct tpl_run *run, struct tpl_iter *iter, struct tpl_value *out, bool *more)

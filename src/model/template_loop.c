@@ -24,6 +24,8 @@ static bool passes(struct tpl_run *run, struct tpl_loop *loop, struct tpl_value 
     const struct tpl_node *node = loop->node;
     struct tpl_frame *frame = run->frame;
     struct tpl_value test;
+    if (!tpl_enter(run))
+        return false;
     run->frame = loop->test_frame ? loop->test_frame : loop->outer;
     if (!loop->test_frame) {
         if (!tpl_push_frame(run, &node->as.loop.test_scope))
@@ -34,6 +36,7 @@ static bool passes(struct tpl_run *run, struct tpl_loop *loop, struct tpl_value 
                 tpl_eval(run, node->as.loop.test, &test);
     run->frame = frame;
     *out = done && tpl_truth(test);
+    tpl_leave(run);
     return done;
 }
 

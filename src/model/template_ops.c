@@ -250,6 +250,7 @@ bool tpl_compare(struct tpl_run *run, enum tpl_operator op, struct tpl_value a, 
                  bool *out)
 {
     bool done;
+    *out = false;
     switch (op) {
     case TPL_O_EQ:
         return tpl_equal(run, a, b, out);
@@ -322,7 +323,7 @@ bool tpl_contains(struct tpl_run *run, struct tpl_value container, struct tpl_va
             return tpl_raise(run, "'in' a string needs a string, not '%s'",
                              tpl_type_name(item.kind));
         *out = tpl_find(tpl_text(container), tpl_text(item), 0) != SIZE_MAX;
-        return tpl_charge(run, container.as.string->size / 4);
+        return tpl_charge(run, container.as.string->size);
     case TPL_DICT:
         return contains_key(run, container.as.dict, item, out);
     case TPL_VIEW:

@@ -72,7 +72,8 @@ static struct tpl_node *parse_statements(struct tpl_parser *parser, const char *
         if (!tpl_node_list_add(&body, node))
             return NULL;
     }
-    return body.first ? body.first : tpl_parser_node(parser, TPL_N_OUTPUT, 0);
+    return body.first ? body.first
+                      : tpl_parser_node(parser, TPL_N_OUTPUT, tpl_current(parser)->line);
 }
 
 struct tpl_node *tpl_parse_body(struct tpl_parser *parser, const char *const *ends)

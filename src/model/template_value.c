@@ -310,6 +310,9 @@ static bool equal_ranges(const struct tpl_range *a, const struct tpl_range *b)
 static bool equal_inside(struct tpl_run *run, struct tpl_value a, struct tpl_value b, bool *equal)
 {
     switch (a.kind) {
+    case TPL_UNDEFINED:
+        *equal = true;
+        return true;
     case TPL_STRING:
         *equal = text_equal(tpl_text(a), tpl_text(b));
         return tpl_charge(run, *equal ? a.as.string->size : 1);
@@ -357,7 +360,6 @@ bool tpl_same(struct tpl_value a, struct tpl_value b)
         return false;
     switch (a.kind) {
     case TPL_MISSING:
-    case TPL_UNDEFINED:
     case TPL_NONE:
         return true;
     case TPL_BOOL:
@@ -463,6 +465,8 @@ static bool hash_tuple(struct tpl_run *run, const struct tpl_list *tuple, uint64
 bool tpl_hash(struct tpl_run *run, struct tpl_value value, uint64_t *hash, bool *hashable)
 {
     *hashable = true;
+    if (!tpl_charge(run, 1))
+        return false;
     switch (value.kind) {
     case TPL_MISSING:
     case TPL_UNDEFINED:

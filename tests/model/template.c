@@ -99,8 +99,7 @@ static json_t *next_line(struct golden *golden)
 
 static void open_golden(struct golden *golden)
 {
-    *golden = (struct golden){
-        .file = fopen(HEARTH_GOLDEN_DIR "/templates/language.jsonl", "rb")};
+    *golden = (struct golden){.file = fopen(HEARTH_GOLDEN_DIR "/templates/language.jsonl", "rb")};
     assert_non_null(golden->file);
     json_t *head = next_line(golden);
     golden->variables = json_incref(json_object_get(head, "variables"));
@@ -212,7 +211,8 @@ static void endless_work_ends_at_the_limit_of_steps(void **state)
         "{% set a = 'ab' * 100000 %}{% for x in range(100000) %}{% if 'ba' * 20 in a %}{% endif "
         "%}{% endfor %}",
         "{% set a = 'é' * 100000 %}{% for x in range(100000) %}{% set b = a[-1] %}{% endfor %}",
-        "{% set a = 'a' * 100000 %}{% for x in range(100000) %}{% set b = a.strip(a) %}{% endfor %}",
+        "{% set a = 'a' * 100000 %}{% for x in range(100000) %}{% set b = a.strip(a) %}{% endfor "
+        "%}",
         "{% set a = range(100000)|list %}{% for x in a %}{% set b = a|sort %}{% endfor %}",
         "{% set a = 'a' * 100000 %}{% for x in range(100000) %}{% set b = a == a + '' %}{% set c = "
         "a|upper == a %}{% endfor %}",
@@ -301,7 +301,8 @@ static void nesting_ends_at_the_limit_of_depth(void **state)
         {"{% if n %}", "x", "{% endif %}"},
         {"{% if n %}{% else %}", "x", "{% endif %}"},
         {"{% for i in [1] %}", "x", "{% endfor %}"},
-        {"{% for i in [1] if i %}{% if i %}{% set z %}", "x", "{% endset %}{% endif %}{% endfor %}"},
+        {"{% for i in [1] if i %}{% if i %}{% set z %}", "x",
+         "{% endset %}{% endif %}{% endfor %}"},
         {"{% filter upper %}", "x", "{% endfilter %}"},
         {"{% with a = 1 %}", "x", "{% endwith %}"},
         {"{% set x %}", "x", "{% endset %}{{ x }}"},
@@ -335,7 +336,8 @@ static void recursion_ends_at_the_limit_of_depth(void **state)
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
         "{% macro f(x) %}{% if x %}{% for i in [1] %}{{ (f(x)|upper) ~ 'x' }}{% endfor %}{% endif "
         "%}{% endmacro %}{{ f(1) }}",
-        "{% macro f() %}{% call f() %}x{% endcall %}{% endmacro %}{{ f() }}",
+        "{% macro f() %}{% if caller %}{% endif %}{% call f() %}x{% endcall %}{% endmacro %}{{ f() "
+        "}}",
         "{% macro f() %}{% set x %}{% filter upper %}{{ [{'a': (1, f())}]|tojson }}{% endfilter "
         "%}{% endset %}{% endmacro %}{{ f() }}",
         "{% macro f(x=f()) %}{% endmacro %}{{ f() }}",
@@ -343,9 +345,17 @@ static void recursion_ends_at_the_limit_of_depth(void **state)
         "{% macro f() %}{% for i in [1] if f() %}{% endfor %}{% endmacro %}{{ f() }}",
     };
     static const char *const deep_values[] = {
-        "{{ ns.x }}",       "{{ ns.x|tojson }}",        "{{ ns.x == ns.y }}", "{{ ns.x < ns.y }}",
-        "{{ {ns.t: 1} }}",  "{{ ns.x|string|length }}", "{{ '%s' % ns.x }}",  "{{ ns.x in [ns.y] }}",
-        "{{ ns.g|list }}",  "{{ [ns.x, ns.y]|sort }}",  "{{ [ns.t]|unique|list }}",
+        "{{ ns.x }}",
+        "{{ ns.x|tojson }}",
+        "{{ ns.x == ns.y }}",
+        "{{ ns.x < ns.y }}",
+        "{{ {ns.t: 1} }}",
+        "{{ ns.x|string|length }}",
+        "{{ '%s' % ns.x }}",
+        "{{ ns.x in [ns.y] }}",
+        "{{ ns.g|list }}",
+        "{{ [ns.x, ns.y]|sort }}",
+        "{{ [ns.t]|unique|list }}",
         "{{ ns.g|first }}",
     };
     (void)state;
@@ -354,11 +364,12 @@ static void recursion_ends_at_the_limit_of_depth(void **state)
     for (size_t i = 0; i < sizeof deep_values / sizeof *deep_values; i++) {
         struct buffer source;
         buffer_init(&source, 4096);
-        buffer_format(&source,
-                      "{%% set ns = namespace(x=[], y=[], t=(), g=['a']) %%}{%% for i in range(5000) "
-                      "%%}{%% set ns.x = [ns.x] %%}{%% set ns.y = [ns.y] %%}{%% set ns.t = (ns.t,) "
-                      "%%}{%% set ns.g = ns.g|map('upper') %%}{%% endfor %%}%s",
-                      deep_values[i]);
+        buffer_format(
+            &source,
+            "{%% set ns = namespace(x=[], y=[], t=(), g=['a']) %%}{%% for i in range(5000) "
+            "%%}{%% set ns.x = [ns.x] %%}{%% set ns.y = [ns.y] %%}{%% set ns.t = (ns.t,) "
+            "%%}{%% set ns.g = ns.g|map('upper') %%}{%% endfor %%}%s",
+            deep_values[i]);
         assert_fails(source.data, HEARTH_E_LIMIT);
         buffer_finish(&source);
     }
@@ -437,7 +448,7 @@ static void no_way_leads_out_of_the_sandbox(void **state)
         "{% set x = [] %}{% set y = x.append(1) %}",
         "{% macro m() %}{% endmacro %}{{ m.__call__() }}",
         "{% macro m() %}{% endmacro %}{{ m._func() }}",
-        "{% for x in [1] %}{{ loop.__class__.__init__ }}{% endfor %}",
+        "{% for x in [1] %}{{ loop.__class__.__init__.x }}{% endfor %}",
         "{% include '/etc/passwd' %}",
         "{% extends '/etc/passwd' %}",
         "{% from '/etc/passwd' import x %}",
@@ -498,14 +509,15 @@ static const char conversation[] =
     "{% macro show(m) %}{% if m.content is string %}{{ m.content|trim }}{% else %}{% for p in "
     "m.content %}{{ p.text }}{% endfor %}{% endif %}{% endmacro %}{% set ns = namespace(n=0) %}{% "
     "for m in messages if m.role != 'system' %}<|{{ m.role }}|>{{ show(m) }}{% set ns.n = ns.n + 1 "
-    "%}{% endfor %}{{ ns.n }}{{ messages|map(attribute='role')|unique|join(',') }}{{ tools|tojson }}";
+    "%}{% endfor %}{{ ns.n }}{{ messages|map(attribute='role')|unique|join(',') }}{{ tools|tojson "
+    "}}";
 static const char conversation_variables[] =
     "{\"messages\": [{\"role\": \"system\", \"content\": \"s\"}, {\"role\": \"user\", \"content\": "
     "\" hi \"}, {\"role\": \"assistant\", \"content\": [{\"text\": \"a\"}, {\"text\": \"b\"}]}], "
     "\"tools\": [{\"name\": \"f\", \"parameters\": {\"x\": 1.5, \"y\": null}}]}";
-static const char conversation_text[] =
-    "<|user|>hi<|assistant|>ab2system,user,assistant[{\"name\": \"f\", \"parameters\": {\"x\": 1.5, "
-    "\"y\": null}}]";
+static const char conversation_text[] = "<|user|>hi<|assistant|>ab2system,user,assistant[{\"name\":"
+                                        " \"f\", \"parameters\": {\"x\": 1.5, "
+                                        "\"y\": null}}]";
 
 static void failing_allocation_is_reported_and_leaks_nothing(void **state)
 {

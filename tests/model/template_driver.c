@@ -18,9 +18,9 @@ static int render(const json_t *request, struct buffer *out, struct hearth_error
         (struct text){json_string_value(source), json_string_length(source)}, &chat_template, err);
     if (status < 0)
         return status;
-    status = chat_template_render(chat_template, json_object_get(request, "variables"),
-                                  json_integer_value(json_object_get(request, "now")), NULL, out,
-                                  err);
+    status =
+        chat_template_render(chat_template, json_object_get(request, "variables"),
+                             json_integer_value(json_object_get(request, "now")), NULL, out, err);
     chat_template_free(chat_template);
     return status;
 }
@@ -33,9 +33,8 @@ static void answer(const char *line)
     json_t *request = json_loads(line, JSON_ALLOW_NUL, NULL);
     int status = request ? render(request, &out, &err)
                          : error_set(&err, HEARTH_E_FORMAT, "the request is no JSON");
-    json_t *result = status == 0
-                         ? json_pack("{s:s%}", "ok", out.data ? out.data : "", out.size)
-                         : json_pack("{s:s,s:i}", "error", err.text, "code", status);
+    json_t *result = status == 0 ? json_pack("{s:s%}", "ok", out.data ? out.data : "", out.size)
+                                 : json_pack("{s:s,s:i}", "error", err.text, "code", status);
     json_dumpf(result, stdout, JSON_COMPACT);
     putchar('\n');
     fflush(stdout);
