@@ -3,14 +3,18 @@
 set(LIBHEARTH_ROOMS infer kv kernel model gguf base)
 set(LIBHEARTH ${CMAKE_CURRENT_BINARY_DIR}/libhearth.a)
 
-set(script "create ${LIBHEARTH}\n")
+# All rooms become one object in which only what hearth.h declares stays visible: names as common as
+# buffer_init must not clash with those of the program or of its other libraries.
 foreach(room ${LIBHEARTH_ROOMS})
-    string(APPEND script "addlib $<TARGET_FILE:hearth_${room}>\n")
     list(APPEND room_targets hearth_${room})
+    list(APPEND room_archives $<TARGET_FILE:hearth_${room}>)
 endforeach()
-file(GENERATE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/libhearth.mri CONTENT "${script}save\nend\n")
+set(object ${CMAKE_CURRENT_BINARY_DIR}/libhearth.o)
 add_custom_command(OUTPUT ${LIBHEARTH}
-    COMMAND ${CMAKE_AR} -M < ${CMAKE_CURRENT_BINARY_DIR}/libhearth.mri
+    COMMAND ${CMAKE_LINKER} -r --whole-archive ${room_archives} -o ${object}
+    COMMAND ${CMAKE_OBJCOPY} --localize-hidden ${object}
+    COMMAND ${CMAKE_COMMAND} -E rm -f ${LIBHEARTH}
+    COMMAND ${CMAKE_AR} rcs ${LIBHEARTH} ${object}
     DEPENDS ${room_targets} VERBATIM)
 add_custom_target(libhearth ALL DEPENDS ${LIBHEARTH})
 

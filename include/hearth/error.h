@@ -11,6 +11,12 @@
 extern "C" {
 #endif
 
+#if defined(__GNUC__)
+#define HEARTH_API __attribute__((visibility("default")))
+#else
+#define HEARTH_API
+#endif
+
 /* X(name, value, meaning) */
 #define HEARTH_ERRORS(X)                                                                           \
     X(ARGUMENT, -1, "an argument is out of its range")                                             \
@@ -40,7 +46,7 @@ struct hearth_error {
 };
 
 /* The meaning of a code in a few words; a static string, "unknown error" for an unknown code. */
-const char *hearth_status_text(int code);
+HEARTH_API const char *hearth_status_text(int code);
 
 #ifdef __cplusplus
 }

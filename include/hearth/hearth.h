@@ -30,12 +30,6 @@
 extern "C" {
 #endif
 
-#if defined(__GNUC__)
-#define HEARTH_API __attribute__((visibility("default")))
-#else
-#define HEARTH_API
-#endif
-
 #define HEARTH_TOKEN_NONE UINT32_MAX
 
 struct hearth_model;

@@ -386,7 +386,7 @@ static int open_history(struct hearth_sampler *sampler, const struct vocabulary 
 {
     size_t penalties = wants_penalties(s) ? window_of(s->penalty_last_n) : 0;
     size_t dry = wants_dry(s) ? window_of(s->dry_penalty_last_n) : 0;
-    history_init(&sampler->history, penalties > dry ? penalties : dry, penalties);
+    sampler_history_init(&sampler->history, penalties > dry ? penalties : dry, penalties);
     if (dry == 0)
         return 0;
     sampler->dry.multiplier = (double)s->dry_multiplier;
@@ -427,7 +427,8 @@ static bool open_scratch(struct hearth_sampler *sampler)
         return false;
     if (wants_edits(s) && !(sampler->edited = mem_alloc_array(sampler->vocabulary, sizeof(float))))
         return false;
-    return history_reserve(&sampler->history) && dry_reserve(&sampler->dry, &sampler->history);
+    return sampler_history_reserve(&sampler->history) &&
+           dry_reserve(&sampler->dry, &sampler->history);
 }
 
 static bool copy_bias(struct hearth_sampler *sampler, const struct hearth_sampling *sampling)
@@ -477,7 +478,7 @@ void hearth_sampler_close(struct hearth_sampler *sampler)
 {
     if (!sampler)
         return;
-    history_finish(&sampler->history);
+    sampler_history_finish(&sampler->history);
     dry_finish(&sampler->dry);
     mem_free((void *)sampler->settings.bias);
     mem_free(sampler->edited);
@@ -493,7 +494,7 @@ void hearth_sampler_close(struct hearth_sampler *sampler)
 
 static int reserve_history(struct hearth_sampler *sampler, struct hearth_error *err)
 {
-    if (history_reserve(&sampler->history) && dry_reserve(&sampler->dry, &sampler->history))
+    if (sampler_history_reserve(&sampler->history) && dry_reserve(&sampler->dry, &sampler->history))
         return 0;
     return error_set(err, HEARTH_E_MEMORY, "no memory for the tokens that penalties look at");
 }
@@ -505,7 +506,7 @@ int hearth_sampler_accept(struct hearth_sampler *sampler, uint32_t id, struct he
                          (unsigned)sampler->vocabulary);
     int status = reserve_history(sampler, err);
     if (status == 0)
-        history_push(&sampler->history, id);
+        sampler_history_push(&sampler->history, id);
     return status;
 }
 
@@ -525,7 +526,7 @@ int hearth_sampler_sample(struct hearth_sampler *sampler, const float *logits, u
             learn_surprise(sampler, drawn, total);
     }
     *id = key_id(sampler->set.keys[drawn]);
-    history_push(&sampler->history, *id);
+    sampler_history_push(&sampler->history, *id);
     return 0;
 }
 

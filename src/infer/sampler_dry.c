@@ -171,7 +171,7 @@ static bool tail_follows(const struct dry_breaker *breaker, const struct history
     if (breaker->tail_count > back)
         return false;
     for (size_t i = 0; i < breaker->tail_count; i++) {
-        if (breaker->tail[i] != history_at(history, back - 1 - i))
+        if (breaker->tail[i] != sampler_history_at(history, back - 1 - i))
             return false;
     }
     return true;
@@ -183,7 +183,7 @@ static size_t tokens_behind_breaker(const struct dry *dry, const struct history 
                                     size_t length)
 {
     for (size_t back = 0; back < length && dry->breaker_count > 0; back++) {
-        uint32_t head = history_at(history, back);
+        uint32_t head = sampler_history_at(history, back);
         bool found = false;
         size_t longest = 0;
         for (size_t i = first_breaker(dry, head); i < dry->breaker_count; i++) {
@@ -213,7 +213,8 @@ static void find_repetitions(const struct history *history, size_t length, uint3
             size_t inside = right - k;
             n = lengths[k - left] < inside ? lengths[k - left] : inside;
         }
-        while (k + n < length && history_at(history, n) == history_at(history, k + n))
+        while (k + n < length &&
+               sampler_history_at(history, n) == sampler_history_at(history, k + n))
             n++;
         lengths[k] = (uint32_t)n;
         if (k + n > right) {
@@ -250,7 +251,7 @@ static double penalty_of(const struct dry *dry, size_t exponent)
  * it. */
 static struct history_entry *extending(struct history *history, size_t k)
 {
-    struct history_entry *entry = history_find(history, history_at(history, k - 1));
+    struct history_entry *entry = sampler_history_find(history, sampler_history_at(history, k - 1));
     assert(entry);
     return entry;
 }
@@ -269,7 +270,7 @@ bool dry_reserve(struct dry *dry, const struct history *history)
 
 void dry_apply(const struct dry *dry, struct history *history, float *logits)
 {
-    size_t held = history_length(history);
+    size_t held = sampler_history_length(history);
     size_t length = held < dry->last_n ? held : dry->last_n;
     if (length <= dry->allowed)
         return;

@@ -7,17 +7,17 @@
 
 #define FIRST_CAPACITY 256
 
-void history_init(struct history *history, size_t keep, size_t count_last)
+void sampler_history_init(struct history *history, size_t keep, size_t count_last)
 {
     assert(count_last <= keep);
     *history = (struct history){.keep = keep, .count_last = count_last};
 }
 
-void history_finish(struct history *history)
+void sampler_history_finish(struct history *history)
 {
     mem_free(history->ids);
     mem_free(history->table);
-    history_init(history, 0, 0);
+    sampler_history_init(history, 0, 0);
 }
 
 /* The slot of an id, or the free one where it would go. */
@@ -30,7 +30,7 @@ static struct history_entry *slot_of(struct history_entry *table, size_t slots, 
     return &table[at];
 }
 
-struct history_entry *history_find(const struct history *history, uint32_t id)
+struct history_entry *sampler_history_find(const struct history *history, uint32_t id)
 {
     if (history->slots == 0)
         return NULL;
@@ -81,7 +81,7 @@ static bool reserve_id(struct history *history)
     return true;
 }
 
-bool history_reserve(struct history *history)
+bool sampler_history_reserve(struct history *history)
 {
     return history->keep == 0 || (reserve_id(history) && reserve_slot(history));
 }
@@ -91,7 +91,7 @@ static void leave(struct history *history, size_t back, bool window)
     if (history->count <= back)
         return;
     struct history_entry *entry =
-        slot_of(history->table, history->slots, history_at(history, back));
+        slot_of(history->table, history->slots, sampler_history_at(history, back));
     assert(entry->used && entry->held > 0);
     if (window)
         entry->held--;
@@ -99,7 +99,7 @@ static void leave(struct history *history, size_t back, bool window)
         entry->counted--;
 }
 
-void history_push(struct history *history, uint32_t id)
+void sampler_history_push(struct history *history, uint32_t id)
 {
     if (history->keep == 0)
         return;

@@ -26,23 +26,23 @@ struct history {
 };
 
 /* `keep` 0: nothing is remembered. */
-void history_init(struct history *history, size_t keep, size_t count_last);
-void history_finish(struct history *history);
+void sampler_history_init(struct history *history, size_t keep, size_t count_last);
+void sampler_history_finish(struct history *history);
 
 /* Makes sure that the next push cannot fail; false without memory, and nothing has changed then. */
-bool history_reserve(struct history *history);
-void history_push(struct history *history, uint32_t id);
+bool sampler_history_reserve(struct history *history);
+void sampler_history_push(struct history *history, uint32_t id);
 
-static inline size_t history_length(const struct history *history)
+static inline size_t sampler_history_length(const struct history *history)
 {
     return history->count < history->keep ? history->count : history->keep;
 }
 /* The token `back` places from the end; 0 is the last one. */
-static inline uint32_t history_at(const struct history *history, size_t back)
+static inline uint32_t sampler_history_at(const struct history *history, size_t back)
 {
     return history->ids[history->count - 1 - back];
 }
 /* NULL for a token that is not in the window. */
-struct history_entry *history_find(const struct history *history, uint32_t id);
+struct history_entry *sampler_history_find(const struct history *history, uint32_t id);
 
 #endif
