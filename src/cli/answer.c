@@ -257,6 +257,7 @@ int answer_compute(struct timeline *timeline, const uint32_t *prompt, size_t cou
     int status = open_work(&work, prompt, count, err);
     if (!status)
         status = run_work(&work, err);
+    interrupt_leave();
     hearth_sampler_close(work.sampler);
     hearth_stream_close(work.stream);
     if (status)

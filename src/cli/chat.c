@@ -122,9 +122,12 @@ static void hold_answer(struct chat *chat, const struct answer *answer)
 
 static void say_ending(const struct chat *chat, const struct answer *answer)
 {
-    if (answer->text.size > 0 && answer->text.data[answer->text.size - 1] != '\n')
+    bool line_open = answer->text.size > 0 && answer->text.data[answer->text.size - 1] != '\n';
+    if (line_open)
         putchar('\n');
     fflush(stdout);
+    if (answer->stop == ANSWER_CANCELLED && !line_open)
+        fputc('\n', stderr); /* the terminal has written ^C there */
     if (answer->stop == ANSWER_CONTEXT)
         console_say("the context of %u tokens is full: /reset begins a new conversation, -c makes "
                     "it larger",

@@ -62,7 +62,9 @@ void console_show(struct text text)
         show_safely(text);
     else
         fwrite(text.data, 1, text.size, stdout);
-    fflush(stdout);
+    /* Ctrl-C ended a write that nobody was reading: that is no fault of the output. */
+    if (fflush(stdout) != 0 && errno == EINTR)
+        clearerr(stdout);
 }
 
 enum exit_code console_finish(void)

@@ -17,7 +17,7 @@
 
 struct editor {
     EditLine *line;
-    History *history;
+    HistoryW *history;
     const char *prompt;
     char path[PATH_BYTES]; /* of the history; empty: it is not kept */
 };
@@ -42,30 +42,36 @@ static void find_history(char path[PATH_BYTES])
 
 static void load_history(struct editor *editor)
 {
-    HistEvent event;
+    HistEventW event;
     find_history(editor->path);
-    history(editor->history, &event, H_SETSIZE, HISTORY_ENTRIES);
-    history(editor->history, &event, H_SETUNIQUE, 1);
+    history_w(editor->history, &event, H_SETSIZE, HISTORY_ENTRIES);
+    history_w(editor->history, &event, H_SETUNIQUE, 1);
     if (!editor->path[0])
         return;
-    history(editor->history, &event, H_LOAD, editor->path);
+    history_w(editor->history, &event, H_LOAD, editor->path);
     /* Entries are appended one by one; a file that has grown full is written anew. */
-    if (history(editor->history, &event, H_GETSIZE) == 0 && event.num >= HISTORY_ENTRIES)
-        history(editor->history, &event, H_SAVE, editor->path);
+    if (history_w(editor->history, &event, H_GETSIZE) == 0 && event.num >= HISTORY_ENTRIES)
+        history_w(editor->history, &event, H_SAVE, editor->path);
 }
 
 /* Appended at once, so that conversations side by side do not overwrite each other. libedit makes
- * the file readable for its owner alone before it writes. */
+ * the file readable for its owner alone before it writes; it takes 0 for the newest entry only. */
 static void remember(struct editor *editor, const char *text)
 {
-    HistEvent event;
-    if (history(editor->history, &event, H_ENTER, text) < 0 || !editor->path[0])
+    HistEventW event;
+    size_t size = mbstowcs(NULL, text, 0);
+    wchar_t *wide = size != (size_t)-1 ? mem_alloc_array(size + 1, sizeof *wide) : NULL;
+    if (wide)
+        mbstowcs(wide, text, size + 1);
+    bool entered = wide && history_w(editor->history, &event, H_ENTER, wide) >= 0;
+    mem_free(wide);
+    if (!entered || !editor->path[0])
         return;
     FILE *file = fopen(editor->path, "a");
     if (!file)
         return;
     if (fseek(file, 0, SEEK_END) == 0)
-        history(editor->history, &event, H_NSAVE_FP, (size_t)1, file);
+        history_w(editor->history, &event, H_NSAVE_FP, (size_t)0, file);
     fclose(file);
 }
 
@@ -126,7 +132,7 @@ struct editor *editor_open(void)
     struct editor *editor = MEM_NEW(struct editor);
     if (!editor)
         return NULL;
-    editor->history = history_init();
+    editor->history = history_winit();
     editor->line = editor->history ? el_init("hearth", stdin, stderr, stderr) : NULL;
     if (!editor->line) {
         editor_close(editor);
@@ -137,7 +143,7 @@ struct editor *editor_open(void)
     el_set(editor->line, EL_EDITOR, "emacs");
     el_set(editor->line, EL_SIGNAL, 0);
     el_set(editor->line, EL_PROMPT, current_prompt);
-    el_set(editor->line, EL_HIST, history, editor->history);
+    el_wset(editor->line, EL_HIST, history_w, editor->history);
     bind_keys(editor->line);
     el_source(editor->line, NULL);
     return editor;
@@ -150,7 +156,7 @@ void editor_close(struct editor *editor)
     if (editor->line)
         el_end(editor->line);
     if (editor->history)
-        history_end(editor->history);
+        history_wend(editor->history);
     mem_free(editor);
 }
 

@@ -74,23 +74,28 @@ static enum exit_code unknown_command(const char *word)
     return usage_error(NULL, err.text);
 }
 
+static enum exit_code dispatch(int argc, char *const *argv)
+{
+    if (argc < 2)
+        return usage_error(NULL, "a command is missing: run, inspect, tokenize, perplexity, …");
+    const char *word = argv[1];
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+        return help_show(&program, NULL);
+    if (strcmp(word, "--man") == 0)
+        return show_manual(argc > 2 ? argv[2] : NULL);
+    if (strcmp(word, "--version") == 0) {
+        printf("hearth %s\n", hearth_version());
+        return console_finish();
+    }
+    const struct command *command = program_find(&program, word);
+    return command ? run_command(command, argc - 2, argv + 2) : unknown_command(word);
+}
+
 int main(int argc, char **argv)
 {
     /* Characters as the terminal has them, for line editing; numbers stay as in C. */
     if (!setlocale(LC_CTYPE, "") || strcmp(setlocale(LC_CTYPE, NULL), "C") == 0)
         setlocale(LC_CTYPE, "C.UTF-8");
     interrupt_init();
-    if (argc < 2)
-        return usage_error(NULL, "a command is missing: run, inspect, tokenize, perplexity, …");
-    const char *word = argv[1];
-    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
-        return help_show(&program, NULL);
-    if (strcmp(word, "--version") == 0) {
-        printf("hearth %s\n", hearth_version());
-        return console_finish();
-    }
-    if (strcmp(word, "--man") == 0)
-        return show_manual(argc > 2 ? argv[2] : NULL);
-    const struct command *command = program_find(&program, word);
-    return (int)(command ? run_command(command, argc - 2, argv + 2) : unknown_command(word));
+    return (int)dispatch(argc, argv);
 }
