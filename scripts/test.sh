@@ -1,6 +1,7 @@
 #!/bin/sh
 # make test: build, fetch the models that tests use, run the tests.
-# make test-all (--all): the same with sanitizers, the long comparisons and the other compiler.
+# make test-all (--all): everything with the sanitizers too, the other compiler, and the long
+# comparisons.
 set -eu
 cd "$(dirname "$0")/.."
 all=${1:-}
@@ -25,12 +26,21 @@ build_of() {
     [ "$1" = release ] && echo build || echo "build-$1"
 }
 
+# Every template that was fetched, times a list of conversations, against Python's jinja2.
+compare_templates() {
+    python3 -m pip install -q --disable-pip-version-check --target build/python jinja2 2> /dev/null
+    export PYTHONPATH="$PWD/build/python"
+    python3 scripts/template_parity.py build/tests/model/template_driver "$HEARTH_VOCABS/templates"
+    python3 scripts/template_golden.py --check build/tests/model/template_driver
+}
+
 if [ "$all" = --all ]; then
     check release
     check asan
     check tsan -L 'base|kv|infer'
     CC=clang cmake -S . -B build-clang -G Ninja > /dev/null
     cmake --build build-clang
+    compare_templates
 else
     check release -LE long
     # what parses bytes from outside runs under the sanitizers in every change
