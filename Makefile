@@ -2,7 +2,7 @@
 
 PREFIX ?= /usr/local
 DESTDIR ?=
-PROMPT ?= Tell me in two sentences why the sky is blue.
+PROMPT ?= Explain in one paragraph why the sky is blue.
 MODELS := $(shell scripts/models.sh --dir)
 SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
@@ -34,7 +34,7 @@ FORCE:
 
 run: build/hearth
 	@scripts/models.sh smollm2
-	@build/hearth run $(SMOLLM2) "$(PROMPT)"
+	@build/hearth run $(SMOLLM2) "$(PROMPT)" --temp 0
 
 test: packages
 	@scripts/test.sh
