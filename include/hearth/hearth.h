@@ -61,13 +61,13 @@ HEARTH_API int hearth_model_open_fds(const int *fds, size_t count,
 HEARTH_API void hearth_model_close(struct hearth_model *model);
 
 struct hearth_model_info {
-    uint64_t parameters;      /* elements of all tensors */
-    uint64_t file_bytes;      /* of all parts */
-    uint32_t vocabulary;      /* tokens */
-    uint32_t context_length;  /* tokens the model was trained for */
+    uint64_t parameters;     /* elements of all tensors */
+    uint64_t file_bytes;     /* of all parts */
+    uint32_t vocabulary;     /* tokens */
+    uint32_t context_length; /* tokens the model was trained for */
     uint32_t embedding_length;
     uint32_t layers;
-    uint32_t bos, eos;        /* HEARTH_TOKEN_NONE where there is none */
+    uint32_t bos, eos; /* HEARTH_TOKEN_NONE where there is none */
     bool has_template;
 };
 HEARTH_API void hearth_model_info(const struct hearth_model *model, struct hearth_model_info *out);
@@ -105,10 +105,11 @@ HEARTH_API bool hearth_is_end(const struct hearth_model *model, uint32_t id);
  * messages, tools, documents, add_generation_prompt, …; bos_token and eos_token are added. The
  * result is tokenized with HEARTH_PARSE_SPECIAL and, because templates write BOS themselves,
  * without HEARTH_ADD_SPECIAL. `unix_seconds` is the moment a template may print.
- * HEARTH_E_MISSING where the model has no template, HEARTH_E_TEMPLATE where it raises. Allocated. */
+ * HEARTH_E_MISSING where the model has no template, HEARTH_E_TEMPLATE where it raises. Allocated.
+ */
 HEARTH_API int hearth_render_chat(const struct hearth_model *model, const char *variables,
-                                  size_t size, int64_t unix_seconds, char **text,
-                                  size_t *text_size, struct hearth_error *err);
+                                  size_t size, int64_t unix_seconds, char **text, size_t *text_size,
+                                  struct hearth_error *err);
 
 /* A stream turns the ids of one answer into text that can be shown at once: whole code points
  * only, and nothing that may turn out to be the beginning of a stop string. The text is valid
@@ -117,8 +118,8 @@ struct hearth_stream_options { /* zeroed: the defaults */
     const char *const *stop;   /* stop strings: UTF-8, NUL-terminated; copied */
     size_t stop_count;         /* at most 64, of at most 1024 bytes each */
     bool special;              /* show control tokens */
-    bool continues; /* the text goes on from a prompt: keep the space that SentencePiece writes before
-                     * a first word */
+    bool continues; /* the text goes on from a prompt: keep the space that SentencePiece writes
+                     * before a first word */
 };
 /* `options` may be NULL. HEARTH_E_LIMIT for stop strings that are too many or too long,
  * HEARTH_E_ARGUMENT for one that is empty or no UTF-8. */
@@ -147,7 +148,7 @@ struct hearth_engine_options { /* zeroed: the defaults */
     unsigned threads;          /* 0: as many as the process may use cores */
     uint32_t chunk_tokens;     /* tokens computed in one step at most; 0: 256 */
     enum hearth_kv_type kv_type;
-    uint64_t kv_bytes_max;     /* KV cache of all sequences; 0: no limit but memory */
+    uint64_t kv_bytes_max; /* KV cache of all sequences; 0: no limit but memory */
 };
 
 /* Allocates no KV cache: that grows as sequences do. HEARTH_CPU forces a kernel tier. */
@@ -220,26 +221,26 @@ struct hearth_logit_bias {
  * then the draw. Mirostat takes the place of top-n-sigma to XTC. */
 struct hearth_sampling {
     uint64_t seed;
-    float temperature;         /* <= 0: the most probable token that is left, the smallest such id */
-    int32_t top_k;             /* <= 0: off */
-    float top_p;               /* 1: off */
-    float min_p;               /* 0: off */
-    float typical_p;           /* 1: off */
-    float top_n_sigma;         /* <= 0: off */
-    float xtc_probability;     /* 0: off */
-    float xtc_threshold;       /* > 0.5: off */
-    float dry_multiplier;      /* 0: off */
-    float dry_base;            /* below 1: off */
+    float temperature;     /* <= 0: the most probable token that is left, the smallest such id */
+    int32_t top_k;         /* <= 0: off */
+    float top_p;           /* 1: off */
+    float min_p;           /* 0: off */
+    float typical_p;       /* 1: off */
+    float top_n_sigma;     /* <= 0: off */
+    float xtc_probability; /* 0: off */
+    float xtc_threshold;   /* > 0.5: off */
+    float dry_multiplier;  /* 0: off */
+    float dry_base;        /* below 1: off */
     int32_t dry_allowed_length;
     int32_t dry_penalty_last_n; /* -1: the whole context, 0: off */
     /* Copied; at most 64, of at most 40 bytes each. NULL: newline, colon, quote, asterisk. */
     const char *const *dry_breakers;
     size_t dry_breaker_count;
-    int32_t penalty_last_n;    /* -1: the whole context, 0: off */
-    float repeat_penalty;      /* 1: off */
-    float frequency_penalty;   /* 0: off */
-    float presence_penalty;    /* 0: off */
-    int32_t mirostat;          /* 0: off, 2: version 2 */
+    int32_t penalty_last_n;  /* -1: the whole context, 0: off */
+    float repeat_penalty;    /* 1: off */
+    float frequency_penalty; /* 0: off */
+    float presence_penalty;  /* 0: off */
+    int32_t mirostat;        /* 0: off, 2: version 2 */
     float mirostat_tau, mirostat_eta;
     uint32_t min_keep; /* candidates that typical, top-p, min-p and XTC leave at least */
     const struct hearth_logit_bias *bias; /* copied; several for one token add up */
@@ -247,8 +248,8 @@ struct hearth_sampling {
 };
 HEARTH_API void hearth_sampling_default(struct hearth_sampling *out);
 
-/* HEARTH_E_ARGUMENT names a setting that is out of its range, HEARTH_E_LIMIT a list that is too long.
- * `sampling` may be NULL: the defaults. */
+/* HEARTH_E_ARGUMENT names a setting that is out of its range, HEARTH_E_LIMIT a list that is too
+ * long. `sampling` may be NULL: the defaults. */
 HEARTH_API int hearth_sampler_open(const struct hearth_model *model,
                                    const struct hearth_sampling *sampling,
                                    struct hearth_sampler **out, struct hearth_error *err);
@@ -268,8 +269,9 @@ HEARTH_API int hearth_sampler_sample(struct hearth_sampler *sampler, const float
 
 struct hearth_memory {
     uint64_t private_bytes; /* anonymous and shared memory and swap: what only this process needs */
-    uint64_t mapped_bytes;  /* of files, the model's weights among them: the system may take it back */
-    uint64_t peak_bytes;    /* the highest resident size so far, both together */
+    uint64_t
+        mapped_bytes;    /* of files, the model's weights among them: the system may take it back */
+    uint64_t peak_bytes; /* the highest resident size so far, both together */
 };
 HEARTH_API int hearth_process_memory(struct hearth_memory *out);
 

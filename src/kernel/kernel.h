@@ -29,7 +29,8 @@ struct kernels {
 };
 
 /* The best tier of this machine; `wanted` (a tier's name, from HEARTH_CPU; NULL or "" for the best)
- * forces one. HEARTH_E_ARGUMENT names the tiers, HEARTH_E_UNSUPPORTED where the machine lacks it. */
+ * forces one. HEARTH_E_ARGUMENT names the tiers, HEARTH_E_UNSUPPORTED where the machine lacks it.
+ */
 int kernels_select(const char *wanted, struct kernels *out, struct hearth_error *err);
 
 /* The tiers that this machine can run, the reference first; for tests. NULL past the end. */
