@@ -23,8 +23,6 @@ struct os_mapping {
 int os_map_path(const char *path, struct os_mapping *out, struct hearth_error *err);
 int os_map_fd(int fd, struct os_mapping *out, struct hearth_error *err);
 void os_unmap(struct os_mapping mapping);
-/* Tells the system that a part of a mapping will be read soon / fills its page tables now. */
-void os_mapping_will_need(const void *data, size_t size);
 /* Makes a directory and what is missing above it, for the user alone; true where it exists then. */
 bool os_make_private_directories(const char *path);
 

@@ -85,13 +85,6 @@ void os_unmap(struct os_mapping mapping)
         munmap((void *)(uintptr_t)mapping.data, mapping.size);
 }
 
-void os_mapping_will_need(const void *data, size_t size)
-{
-    uintptr_t page = os_page_size();
-    uintptr_t begin = (uintptr_t)data & ~(page - 1);
-    madvise((void *)begin, (uintptr_t)data + size - begin, MADV_WILLNEED);
-}
-
 bool os_make_private_directories(const char *path)
 {
     char part[4096];

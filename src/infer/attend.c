@@ -242,7 +242,7 @@ static void compute_split(const struct attend *attend, const struct piece *piece
     task->blocks = NULL;
 }
 
-/* Computes one split into the scratch and merges it into, or puts it in, the pieces' slots. */
+/* Computes one split into the scratch and merges it into the piece's slot. */
 static void attend_split(const struct attend *attend, const struct piece *piece,
                          const struct attend_scratch *scratch, struct attention *task, size_t split)
 {
@@ -282,13 +282,12 @@ static void attend_piece(void *context, size_t item, unsigned thread)
         attend_split(attend, &piece, scratch, &task, split);
 }
 
-void attend_layer(struct attend *attend, const struct batch *batch, uint32_t layer,
-                  const float *queries)
+void attend_layer(struct attend *attend, uint32_t layer, const float *queries)
 {
     size_t pieces = 0;
     attend->layer = layer;
     attend->queries = queries;
-    for (size_t i = 0; i < batch->run_count; i++) {
+    for (size_t i = 0; i < attend->batch->run_count; i++) {
         struct attend_run *run = &attend->runs[i];
         run->pieces =
             attend->options->model->shape.layers[layer].kv_heads * run->tiles * run->slots;

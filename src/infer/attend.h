@@ -31,12 +31,12 @@ int attend_init(struct attend *attend, const struct forward_options *options,
                 struct hearth_error *err);
 void attend_finish(struct attend *attend);
 
-/* Makes room for the partial results of a batch. */
+/* Takes up a batch, which must live through its layers: makes room for its partial results. */
 int attend_reserve(struct attend *attend, const struct batch *batch, struct hearth_error *err);
 
-/* Computes all partial results of one layer from its rotated queries and the KV blocks. */
-void attend_layer(struct attend *attend, const struct batch *batch, uint32_t layer,
-                  const float *queries);
+/* Computes all partial results of the batch in one layer from its rotated queries and the KV
+ * blocks. */
+void attend_layer(struct attend *attend, uint32_t layer, const float *queries);
 
 /* Merges the partial results of one row of the batch: all heads' values, [heads][value size]. */
 void attend_merge_row(const struct attend *attend, size_t row, float *values);

@@ -135,12 +135,13 @@ static void embed_row(void *context, size_t row, unsigned thread)
     const struct workspace *work = &forward->workspace;
     uint32_t within;
     const struct run *run = find_run(forward->batch, row, &within);
-    float *x = workspace_row(work, work->x, row, embedding->columns);
+    float *x = workspace_row(work->x, row, embedding->columns);
     const char *weights = (const char *)embedding->data + run->ids[within] * embedding->row_bytes;
     kernels->dequantize[embedding->type](weights, embedding->columns, x);
     if (model->shape.embedding_scale != 1.0f)
         kernels->vector.scale(x, model->shape.embedding_scale, embedding->columns);
-    for (unsigned kind = 0; kind < ROPE_KINDS; kind++) {
+    unsigned kinds = model->shape.window ? ROPE_KINDS : 1;
+    for (unsigned kind = 0; kind < kinds; kind++) {
         const struct rope *rope = kind == 0 ? &model->rope : &model->window_rope;
         float *angles = workspace_angles(work, rope, kind, row);
         rope_angles(rope, run->position + within, angles, angles + rope->pairs);
@@ -154,7 +155,7 @@ static void normalize_row(const struct forward *forward, const float *weight, si
     const struct workspace *work = &forward->workspace;
     size_t n = shape->embedding_length;
     float *normed = workspace_scratch(work, thread);
-    forward->options.kernels->vector.rms_norm(workspace_row(work, work->x, row, n), weight,
+    forward->options.kernels->vector.rms_norm(workspace_row(work->x, row, n), weight,
                                               shape->norm_eps, n, normed);
     quantize_row(forward, normed, n, row, forms);
 }
@@ -198,9 +199,9 @@ static void store_row(void *context, size_t row, unsigned thread)
     const struct layer_shape *size = &shape->layers[forward->layer_index];
     uint32_t within;
     const struct run *run = find_run(forward->batch, row, &within);
-    float *keys = workspace_row(work, work->key, row, layer->key.rows);
-    const float *values = workspace_row(work, work->value, row, layer->value.rows);
-    rotate_heads(forward, workspace_row(work, work->query, row, layer->query.rows), size->heads,
+    float *keys = workspace_row(work->key, row, layer->key.rows);
+    const float *values = workspace_row(work->value, row, layer->value.rows);
+    rotate_heads(forward, workspace_row(work->query, row, layer->query.rows), size->heads,
                  layer->query_norm, row);
     rotate_heads(forward, keys, size->kv_heads, layer->key_norm, row);
 
@@ -235,10 +236,10 @@ static void add_residual(const struct forward *forward, const float *post_norm, 
     const struct model_shape *shape = &forward->options.model->shape;
     const struct workspace *work = &forward->workspace;
     size_t n = shape->embedding_length;
-    float *y = workspace_row(work, work->y, row, n);
+    float *y = workspace_row(work->y, row, n);
     if (post_norm)
         vector->rms_norm(y, post_norm, shape->norm_eps, n, y);
-    vector->add(workspace_row(work, work->x, row, n), y, n);
+    vector->add(workspace_row(work->x, row, n), y, n);
 }
 
 static void prepare_ff_row(void *context, size_t row, unsigned thread)
@@ -257,8 +258,8 @@ static void activate_row(void *context, size_t row, unsigned thread)
     const struct vector_kernels *vector = &forward->options.kernels->vector;
     const struct workspace *work = &forward->workspace;
     const struct matrix *down = &forward->layer->down;
-    float *gate = workspace_row(work, work->gate, row, down->columns);
-    const float *up = workspace_row(work, work->up, row, down->columns);
+    float *gate = workspace_row(work->gate, row, down->columns);
+    const float *up = workspace_row(work->up, row, down->columns);
     if (forward->options.model->architecture->activation == ACTIVATION_GELU)
         vector->gelu_mul(gate, up, down->columns);
     else
@@ -302,7 +303,7 @@ static void run_attention(struct forward *forward)
     add_product(&products, &layer->value, work->value);
     run_products(&products);
     over_rows(forward, store_row);
-    attend_layer(&forward->attend, forward->batch, forward->layer_index, work->query);
+    attend_layer(&forward->attend, forward->layer_index, work->query);
     over_rows(forward, finish_attention_row);
     multiply(forward, &layer->attention_output, rows, work->y);
 }
@@ -347,7 +348,7 @@ static void run_output(struct forward *forward)
         return;
     for (size_t i = 0; i < count; i++) {
         float *normed = workspace_scratch(work, 0);
-        const float *x = workspace_row(work, work->x, work->logit_rows[i], n);
+        const float *x = workspace_row(work->x, work->logit_rows[i], n);
         forward->options.kernels->vector.rms_norm(x, model->output_norm, model->shape.norm_eps, n,
                                                   normed);
         quantize_row(forward, normed, n, i, form_bit(&model->output));

@@ -234,22 +234,24 @@ static json_t *memory_at(const struct model *model, uint64_t context)
     return memory;
 }
 
-/* Says what running takes, or why the model cannot be run. */
-static void add_memory(json_t *root, const char *path)
+/* Says what running takes, or why the model cannot be run. Takes over `gguf`. */
+static void add_memory(json_t *root, struct gguf *gguf, const char *path)
 {
-    struct hearth_model *model;
+    struct model *model;
     struct hearth_error why;
-    if (hearth_model_open(path, NULL, &model, &why)) {
+    int status = model_open(gguf, &model, &why);
+    if (status) {
+        error_prefix(&why, status, "%s", path);
         json_object_set_new(root, "problem", metadata_string(text_of(why.text)));
         return;
     }
     json_t *memory = json_array();
-    uint64_t own = model->model->shape.context_length;
+    uint64_t own = model->shape.context_length;
     if (own > 2048)
-        json_array_append_new(memory, memory_at(model->model, 2048));
-    json_array_append_new(memory, memory_at(model->model, own));
+        json_array_append_new(memory, memory_at(model, 2048));
+    json_array_append_new(memory, memory_at(model, own));
     json_object_set_new(root, "memory", memory);
-    hearth_model_close(model);
+    model_close(model);
 }
 
 int hearth_inspect(const char *path, char **json, struct hearth_error *err)
@@ -267,9 +269,10 @@ int hearth_inspect(const char *path, char **json, struct hearth_error *err)
     if (root) {
         add_tensors(root, gguf);
         add_keys(root, gguf);
-        add_memory(root, path);
+        add_memory(root, gguf, path);
+    } else {
+        gguf_close(gguf);
     }
-    gguf_close(gguf);
     char *text =
         root ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12))
              : NULL;

@@ -37,10 +37,8 @@ void workspace_finish(struct workspace *workspace);
 int workspace_reserve_logits(struct workspace *workspace, size_t rows, struct hearth_error *err);
 uint64_t workspace_bytes(const struct workspace *workspace);
 
-static inline float *workspace_row(const struct workspace *workspace, float *rows, size_t row,
-                                   size_t width)
+static inline float *workspace_row(float *rows, size_t row, size_t width)
 {
-    (void)workspace;
     return rows + row * width;
 }
 
