@@ -109,7 +109,11 @@ def test_lines_and_history():
     t = Terminal("run", MODEL, "-n", "1", state="history")
     t.wait_for(PROMPT)
     t.type(b"\x1b[200~pasted one\rpasted two\x1b[201~")
+    t.wait_for(b"pasted two")  # drawing the pasted lines may draw the prompt again
     time.sleep(0.3)
+    while t.read(0.05):
+        pass
+    t.seen = b""
     t.type(b"\r")
     t.wait_for(PROMPT)
     t.type(b'"""quoted one\r')
