@@ -5,8 +5,9 @@
 #include <stdbool.h>
 
 struct cpu_features {
-    bool avx2;   /* AVX2, FMA, F16C and the ymm state */
-    bool avx512; /* AVX-512 F, BW, DQ, VL, VNNI and the zmm and mask state; avx2 as well */
+    bool avx2;        /* AVX2, FMA, F16C and the ymm state */
+    bool avx512;      /* AVX-512 F, BW, DQ, VL, VNNI and the zmm and mask state; avx2 as well */
+    bool avx512_bf16; /* AVX-512 BF16; avx512 as well */
 };
 
 /* Reads CPUID and XCR0; all false on processors that are no x86. */

@@ -23,6 +23,7 @@ static void fill_ref(struct kernels *kernels)
     matmul_fill_ref(kernels);
     dequantize_fill(kernels);
     vector_fill_ref(&kernels->vector);
+    limits_fill_ref(&kernels->limits);
 }
 
 #ifdef KERNEL_X86
@@ -35,6 +36,7 @@ static void fill_avx2(struct kernels *kernels)
 {
     matmul_fill_avx2(kernels);
     vector_fill_avx2(&kernels->vector);
+    limits_fill_avx2(&kernels->limits);
 }
 
 static bool has_avx512(const struct cpu_features *cpu)
@@ -46,6 +48,9 @@ static void fill_avx512(struct kernels *kernels)
 {
     matmul_fill_avx512(kernels);
     vector_fill_avx512(&kernels->vector);
+    limits_fill_avx512(&kernels->limits);
+    if (cpu_detect().avx512_bf16)
+        limits_fill_avx512_bf16(&kernels->limits);
 }
 #endif
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "kernel/limits.h"
 #include "kernel/matmul.h"
 #include "kernel/vector.h"
 
@@ -26,6 +27,7 @@ struct kernels {
     void (*dequantize[KERNEL_TYPES_MAX])(const void *row, size_t k, float *out);
 
     struct vector_kernels vector;
+    struct limit_kernels limits; /* the peaks that products are measured against */
 };
 
 /* The best tier of this machine; `wanted` (a tier's name, from HEARTH_CPU; NULL or "" for the best)

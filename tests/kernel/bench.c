@@ -1,166 +1,75 @@
 /* Speed of matrix products, by type and tier, beside what the machine can do: not a test.
  *
- *     bench_kernel [TIER [TYPE [THREADS]]]        "-" stands for all
+ *     bench_kernel [TIER [TYPE [THREADS [ROUNDS]]]]        "-" stands for all
  *
- * One column, weights from memory (GB/s of weights); 32, 64 and 512 columns, weights from the cache
- * (billions of operations per second, a multiplication and an addition being two). The limits are
- * measured first: reading memory, and the instruction that multiplies int8. */
+ * One column, weights from memory, as in decode: GB/s of weights, and the fraction of the speed at
+ * which the same memory is merely read. Several columns, weights from the cache, as in prefill:
+ * billions of operations per second (a multiplication and an addition being two), and the fraction
+ * of the peak of the arithmetic that the type could use. Each result is measured right after its
+ * limit, ROUNDS times (7); medians of the results and of the ratios are printed, because a machine
+ * with neighbours changes its speed from second to second. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 #include "base/memory.h"
 #include "base/os.h"
+#include "base/pool.h"
 #include "base/random.h"
 #include "gguf/types.h"
 #include "kernel/half.h"
 #include "kernel/kernel.h"
 
-enum { K = 3072, ROWS = 1024, COLUMNS = 512, THREADS_MAX = 64 };
-#define STREAM_BYTES ((size_t)640 << 20) /* more than the last cache holds */
+enum { K = 3072, ROWS = 1024, COLUMNS = 512, ROUNDS_MAX = 99, ITEM_ROWS = 64 };
+#define LIMIT_SECONDS 0.02
+#define RESULT_SECONDS 0.03
 
-static double seconds(void)
-{
-    return (double)os_monotonic_ns() * 1e-9;
-}
-
-/* ---- work on several threads at once ---- */
-
-struct worker {
-    void (*run)(struct worker *worker);
-    unsigned index, count;
-    const struct kernels *kernels;
-    struct matmul task;
-    const unsigned char *bytes;
-    int repeat;
-    uint64_t result;
+struct bench {
+    struct pool *pool;
+    struct kernels kernels;
+    unsigned char *weights; /* LIMITS_READ_BYTES */
+    int rounds;
 };
 
-static void worker_main(void *context)
+/* ---- products, shared out as the forward pass does it ---- */
+
+struct product {
+    const struct kernels *kernels;
+    struct matmul task;
+    size_t rows, rows_per_item;
+};
+
+static void run_item(void *context, size_t item, unsigned thread)
 {
-    struct worker *worker = context;
-    for (int i = 0; i < worker->repeat; i++)
-        worker->run(worker);
+    (void)thread;
+    const struct product *product = context;
+    struct matmul task = product->task;
+    task.row_begin = item * product->rows_per_item;
+    task.row_end = task.row_begin + product->rows_per_item;
+    if (task.row_end > product->rows)
+        task.row_end = product->rows;
+    product->kernels->matmul[task.type](&task);
 }
 
-/* Seconds that `count` threads need. */
-static double run_all(struct worker worker, unsigned count)
+static void run_product(struct pool *pool, struct product *product)
 {
-    struct worker workers[THREADS_MAX];
-    struct os_thread *threads[THREADS_MAX];
-    double start = seconds();
-    for (unsigned i = 0; i < count; i++) {
-        workers[i] = worker;
-        workers[i].index = i;
-        workers[i].count = count;
-        threads[i] = i > 0 ? os_thread_start(worker_main, &workers[i]) : NULL;
-    }
-    worker_main(&workers[0]);
-    for (unsigned i = 1; i < count; i++)
-        os_thread_join(threads[i]);
-    return seconds() - start;
+    size_t rows = product->rows / (pool_threads(pool) * 8) / ITEM_ROWS * ITEM_ROWS;
+    product->rows_per_item = rows > ITEM_ROWS ? rows : ITEM_ROWS;
+    size_t items = (product->rows + product->rows_per_item - 1) / product->rows_per_item;
+    pool_run(pool, items, run_item, product);
 }
 
-/* The best of three, after as many repetitions as fill a tenth of a second. */
-static double best_time(struct worker worker, unsigned count)
+/* Seconds of one product, after as many as fill `seconds`. */
+static double product_time(struct pool *pool, struct product *product, double seconds)
 {
-    worker.repeat = 1;
-    double once = run_all(worker, count);
-    once = run_all(worker, count);
-    worker.repeat = once < 0.1 ? (int)(0.1 / once) + 1 : 1;
-    double best = 1e9;
-    for (int i = 0; i < 3; i++) {
-        double time = run_all(worker, count) / worker.repeat;
-        best = time < best ? time : best;
+    uint64_t start = os_monotonic_ns();
+    for (int count = 1;; count++) {
+        run_product(pool, product);
+        double time = (double)(os_monotonic_ns() - start) * 1e-9;
+        if (time >= seconds)
+            return time / count;
     }
-    return best;
-}
-
-/* ---- limits ---- */
-
-static void read_share(struct worker *worker)
-{
-    size_t share = STREAM_BYTES / worker->count / 64 * 64;
-    const unsigned char *p = worker->bytes + worker->index * share;
-    uint64_t sums[8] = {0};
-    for (size_t i = 0; i + 64 <= share; i += 64) {
-        uint64_t words[8];
-        memcpy(words, p + i, sizeof(words));
-        for (int j = 0; j < 8; j++)
-            sums[j] ^= words[j];
-    }
-    for (int j = 0; j < 8; j++)
-        worker->result += sums[j];
-}
-
-enum { PEAK_STEPS = 1000000, PEAK_CHAINS = 12 };
-
-#if defined(__x86_64__)
-__attribute__((target("avx512f,avx512vnni"))) static void peak_avx512(struct worker *worker)
-{
-    __m512i acc[PEAK_CHAINS], w = _mm512_set1_epi32(7), a = _mm512_set1_epi32(3);
-    for (int i = 0; i < PEAK_CHAINS; i++)
-        acc[i] = _mm512_set1_epi32(i);
-    for (int n = 0; n < PEAK_STEPS; n++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < PEAK_CHAINS; i++) {
-            acc[i] = _mm512_dpbusd_epi32(acc[i], w, a);
-            __asm__ volatile("" : "+v"(acc[i]));
-        }
-    }
-    worker->result += (uint64_t)_mm512_reduce_add_epi32(acc[0]);
-}
-
-__attribute__((target("avx2"))) static void peak_avx2(struct worker *worker)
-{
-    __m256i acc[PEAK_CHAINS], a = _mm256_set1_epi32(3);
-    for (int i = 0; i < PEAK_CHAINS; i++)
-        acc[i] = _mm256_set1_epi32(i);
-    for (int n = 0; n < PEAK_STEPS; n++) {
-#pragma GCC unroll 12
-        for (int i = 0; i < PEAK_CHAINS; i++) {
-            acc[i] = _mm256_maddubs_epi16(acc[i], a);
-            __asm__ volatile("" : "+x"(acc[i]));
-        }
-    }
-    worker->result += (uint64_t)_mm256_extract_epi32(acc[0], 0);
-}
-#endif
-
-/* int8 operations per second of the instruction that the tier's products are made of; 0: unknown */
-static double measure_peak(const char *tier, unsigned threads)
-{
-    struct worker worker = {0};
-    double bytes = 0;
-#if defined(__x86_64__)
-    if (strcmp(tier, "avx512") == 0) {
-        worker.run = peak_avx512;
-        bytes = 64;
-    }
-    if (strcmp(tier, "avx2") == 0) {
-        worker.run = peak_avx2;
-        bytes = 32;
-    }
-#endif
-    if (bytes == 0)
-        return 0;
-    return threads * 2.0 * bytes * PEAK_STEPS * PEAK_CHAINS / best_time(worker, threads);
-}
-
-/* ---- products ---- */
-
-static void multiply_share(struct worker *worker)
-{
-    struct matmul task = worker->task;
-    size_t rows = task.row_end;
-    task.row_begin = rows * worker->index / worker->count;
-    task.row_end = rows * (worker->index + 1) / worker->count;
-    worker->kernels->matmul[task.type](&task);
 }
 
 /* Random bytes in which no exponent is extreme: binary16 scales between 2^-11 and 2^-2, so that
@@ -178,52 +87,84 @@ static void fill_weights(unsigned char *weights, size_t bytes, uint32_t type)
         memcpy(weights + at, weights, unit < bytes - at ? unit : bytes - at);
 }
 
-static void bench_type(const struct kernels *kernels, uint32_t type, unsigned threads,
-                       unsigned char *weights, double peak)
+/* ---- medians ---- */
+
+static int compare_doubles(const void *a, const void *b)
 {
-    const struct tensor_type_traits *traits = tensor_type_traits(type);
-    enum activation_form form = activation_form_of(type);
-    size_t x_bytes = activation_row_bytes(form, K);
-    size_t row_bytes = K / traits->block_elements * traits->block_bytes;
-    size_t rows = STREAM_BYTES / row_bytes;
-    unsigned char *x = mem_pages_alloc(COLUMNS * x_bytes);
-    float *y = mem_alloc_array(COLUMNS * ROWS + rows, sizeof(float));
-    if (x == NULL || y == NULL)
-        abort();
-    fill_weights(weights, STREAM_BYTES, type);
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, int count)
+{
+    qsort(values, (size_t)count, sizeof *values, compare_doubles);
+    return count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+}
+
+/* ---- one type ---- */
+
+/* Prints the speed of a product in billions of `units`, and its fraction of the limit. */
+static void bench_product(const struct bench *bench, struct product *product, double units,
+                          bool from_memory)
+{
+    double speeds[ROUNDS_MAX], ratios[ROUNDS_MAX];
+    enum arithmetic kind = limits_arithmetic(&bench->kernels, product->task.type);
+    run_product(bench->pool, product);
+    for (int i = 0; i < bench->rounds; i++) {
+        double limit = from_memory
+                           ? limits_measure_read(&bench->kernels, bench->pool, bench->weights,
+                                                 LIMITS_READ_BYTES)
+                           : limits_measure_peak(&bench->kernels, bench->pool, kind, LIMIT_SECONDS);
+        speeds[i] = units / product_time(bench->pool, product, from_memory ? 0 : RESULT_SECONDS);
+        ratios[i] = speeds[i] / limit;
+    }
+    printf(" %7.1f (%3.0f %%)", median(speeds, bench->rounds) * 1e-9,
+           100 * median(ratios, bench->rounds));
+    fflush(stdout);
+}
+
+static void fill_activations(const struct bench *bench, enum activation_form form, unsigned char *x)
+{
     struct random random = random_from_seed(2);
     for (size_t c = 0; c < COLUMNS; c++) {
         float row[K];
         for (int i = 0; i < K; i++)
             row[i] = (float)(random_unit(&random) - 0.5);
-        kernels->quantize[form](row, K, x + c * x_bytes);
+        bench->kernels.quantize[form](row, K, x + c * activation_row_bytes(form, K));
     }
+}
 
-    struct worker worker = {.run = multiply_share, .kernels = kernels};
-    worker.task = (struct matmul){.type = type,
-                                  .weights = weights,
-                                  .row_bytes = row_bytes,
-                                  .k = K,
-                                  .row_end = rows,
-                                  .x = x,
-                                  .columns = 1,
-                                  .y = y,
-                                  .y_stride = rows};
-    double memory = (double)(rows * row_bytes) / best_time(worker, threads);
-    worker.task.row_end = ROWS;
-    double cache = (double)(ROWS * row_bytes) / best_time(worker, threads);
-    printf("%-7s %-7s %6.1f %6.1f ", kernels->tier, traits->name, memory * 1e-9, cache * 1e-9);
-    static const size_t columns[] = {4, 32, 64, 512};
+static void bench_type(const struct bench *bench, uint32_t type)
+{
+    const struct tensor_type_traits *traits = tensor_type_traits(type);
+    enum activation_form form = activation_form_of(type);
+    size_t x_bytes = activation_row_bytes(form, K);
+    size_t row_bytes = K / traits->block_elements * traits->block_bytes;
+    size_t rows = LIMITS_READ_BYTES / row_bytes;
+    unsigned char *x = mem_pages_alloc(COLUMNS * x_bytes);
+    float *y = mem_alloc_array(COLUMNS * ROWS + rows, sizeof(float));
+    if (x == NULL || y == NULL)
+        abort();
+    fill_weights(bench->weights, LIMITS_READ_BYTES, type);
+    fill_activations(bench, form, x);
+    struct product product = {.kernels = &bench->kernels, .rows = rows};
+    product.task = (struct matmul){.type = type,
+                                   .weights = bench->weights,
+                                   .row_bytes = row_bytes,
+                                   .k = K,
+                                   .x = x,
+                                   .columns = 1,
+                                   .y = y,
+                                   .y_stride = rows};
+    printf("%-7s %-7s", bench->kernels.tier, traits->name);
+    bench_product(bench, &product, (double)(rows * row_bytes), true);
+    product.rows = product.task.y_stride = ROWS;
+    static const size_t columns[] = {1, 4, 16, 32, 64, 512};
     for (size_t i = 0; i < sizeof(columns) / sizeof(columns[0]); i++) {
-        worker.task.columns = columns[i];
-        worker.task.y_stride = ROWS;
-        double ops = 2.0 * ROWS * K * (double)columns[i] / best_time(worker, threads);
-        printf(" %7.1f", ops * 1e-9);
-        if (peak > 0)
-            printf(" (%2.0f %%)", 100 * ops / peak);
+        product.task.columns = columns[i];
+        bench_product(bench, &product, 2.0 * ROWS * K * (double)columns[i], false);
     }
     printf("\n");
-    fflush(stdout);
     mem_pages_free(x, COLUMNS * x_bytes);
     mem_free(y);
 }
@@ -233,37 +174,52 @@ static bool wanted(const char *argument, const char *name)
     return argument == NULL || strcmp(argument, "-") == 0 || strcmp(argument, name) == 0;
 }
 
-int main(int argc, char **argv)
+static void bench_tier(const struct bench *bench, const char *type_wanted)
 {
     static const uint32_t types[] = {
 #define TYPE_NUMBER(name, number, elements, bytes) number,
         TENSOR_TYPES(TYPE_NUMBER)
 #undef TYPE_NUMBER
     };
-    const char *tier_wanted = argc > 1 ? argv[1] : NULL, *type_wanted = argc > 2 ? argv[2] : NULL;
-    unsigned threads = argc > 3 ? (unsigned)atoi(argv[3]) : 1;
-    if (threads < 1 || threads > THREADS_MAX)
+    static const char *const names[ARITHMETICS] = {"int8", "f32", "bf16"};
+    printf("%s: read %.1f GB/s, GOPS:", bench->kernels.tier,
+           limits_measure_read(&bench->kernels, bench->pool, bench->weights, LIMITS_READ_BYTES) *
+               1e-9);
+    for (int kind = 0; kind < ARITHMETICS; kind++) {
+        if (bench->kernels.limits.peak[kind].run)
+            printf(" %s %.0f", names[kind],
+                   limits_measure_peak(&bench->kernels, bench->pool, (enum arithmetic)kind, 0.1) *
+                       1e-9);
+    }
+    printf(
+        "\ntier    type    memory, GB/s   GOPS: 1 column         4              16             32"
+        "             64             512\n");
+    for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
+        if (wanted(type_wanted, tensor_type_traits(types[t])->name))
+            bench_type(bench, types[t]);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    int threads = argc > 3 ? atoi(argv[3]) : 1, rounds = argc > 4 ? atoi(argv[4]) : 7;
+    if (threads < 1 || rounds < 1 || rounds > ROUNDS_MAX) {
+        fprintf(stderr, "usage: bench_kernel [TIER [TYPE [THREADS [ROUNDS]]]]\n");
         return 2;
-    unsigned char *weights = mem_pages_alloc(STREAM_BYTES);
-    if (weights == NULL)
+    }
+    struct bench bench = {.pool = pool_create((unsigned)threads),
+                          .weights = mem_pages_alloc(LIMITS_READ_BYTES),
+                          .rounds = rounds};
+    if (bench.weights == NULL || bench.pool == NULL)
         return 1;
-    memset(weights, 1, STREAM_BYTES);
-    struct worker reader = {.run = read_share, .bytes = weights};
-    printf("%u threads; memory read %.1f GB/s\n", threads,
-           (double)STREAM_BYTES / best_time(reader, threads) * 1e-9);
+    memset(bench.weights, 1, LIMITS_READ_BYTES);
     const char *name;
     for (size_t i = 0; (name = kernels_tier_at(i)) != NULL; i++) {
-        struct kernels kernels;
-        if (!wanted(tier_wanted, name) || kernels_select(name, &kernels, NULL) != 0)
-            continue;
-        double peak = measure_peak(name, threads);
-        printf("%s: int8 peak %.0f GOPS\n", name, peak * 1e-9);
-        printf("tier    type    memory  cache  GOPS with 4, 32, 64, 512 columns\n");
-        for (size_t t = 0; t < sizeof(types) / sizeof(types[0]); t++) {
-            if (wanted(type_wanted, tensor_type_traits(types[t])->name))
-                bench_type(&kernels, types[t], threads, weights, peak);
-        }
+        if (wanted(argc > 1 ? argv[1] : NULL, name) &&
+            kernels_select(name, &bench.kernels, NULL) == 0)
+            bench_tier(&bench, argc > 2 ? argv[2] : NULL);
     }
-    mem_pages_free(weights, STREAM_BYTES);
+    pool_destroy(bench.pool);
+    mem_pages_free(bench.weights, LIMITS_READ_BYTES);
     return 0;
 }
