@@ -40,7 +40,7 @@ void os_thread_join(struct os_thread *thread);
 void os_thread_pause(void); /* a hint inside a spin loop */
 /* Sleeps while *word == expected, until woken (or spuriously). */
 void os_wait(const _Atomic uint32_t *word, uint32_t expected);
-void os_wake_all(const _Atomic uint32_t *word);
+void os_wake(const _Atomic uint32_t *word, uint32_t count); /* at most so many that wait */
 /* How many threads can really run: affinity mask and cgroup quota considered; at least 1. */
 unsigned os_usable_cores(void);
 

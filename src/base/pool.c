@@ -1,6 +1,8 @@
 #include "base/pool.h"
 
+#include <assert.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/memory.h"
@@ -13,9 +15,11 @@
 #define SPIN_NS 30000u
 #define LOOKS_PER_CLOCK 64
 
-/* One loop. `epoch` counts loops; a worker that sees it change takes items until none is left and
- * then counts itself out in `active`. The fields of the loop are written before epoch is raised and
- * stay until all workers are out. */
+/* One loop. A thread takes an item by lowering `left`; having one, it may read the fields of the
+ * loop, because the loop cannot end before the item has been counted out of `unfinished`. A thread
+ * that has none reads no more than `left`. So the caller waits for items that are being computed,
+ * never for a thread: one that the system does not run holds up the loop by one item if it has one,
+ * and else not at all. */
 struct pool {
     unsigned threads;
     struct os_thread *handles[THREADS_MAX];
@@ -24,68 +28,99 @@ struct pool {
         unsigned thread;
     } workers[THREADS_MAX];
 
-    void (*run)(void *context, size_t item, unsigned thread);
+    _Alignas(64) void (*run)(void *context, size_t item, unsigned thread);
     void *context;
-    size_t count;
-
-    _Alignas(64) _Atomic uint32_t epoch;
-    _Alignas(64) atomic_size_t next;
-    _Alignas(64) _Atomic uint32_t active;
+    int32_t count;
+    _Atomic int32_t left; /* items that no thread has taken; below 0 when threads came too late */
+    _Alignas(64) _Atomic uint32_t unfinished;
+    atomic_bool caller_sleeps;
+    _Alignas(64) _Atomic uint32_t sleepers;
+    _Atomic uint32_t calls; /* of sleepers; they sleep on it */
     atomic_bool ending;
-    _Atomic uint32_t sleepers;
 };
 
-static void take_items(struct pool *pool, unsigned thread)
+/* Returns how many it took. A thread that comes too late lowers `left` below 0, once. */
+static int32_t take_items(struct pool *pool, unsigned thread)
 {
-    for (;;) {
-        size_t item = atomic_fetch_add_explicit(&pool->next, 1, memory_order_relaxed);
-        if (item >= pool->count)
-            return;
-        pool->run(pool->context, item, thread);
+    int32_t taken = 0, left;
+    while ((left = atomic_fetch_sub_explicit(&pool->left, 1, memory_order_acquire)) > 0) {
+        pool->run(pool->context, (size_t)(pool->count - left), thread);
+        taken++;
     }
+    return taken;
 }
 
-/* Spins, then sleeps, until *word differs from `seen`. */
-static void wait_for_change(struct pool *pool, const _Atomic uint32_t *word, uint32_t seen)
+static bool has_items(const struct pool *pool)
+{
+    return atomic_load_explicit(&pool->left, memory_order_acquire) > 0;
+}
+
+static bool has_ended(const struct pool *pool)
+{
+    return atomic_load_explicit(&pool->unfinished, memory_order_acquire) == 0;
+}
+
+/* False when it took too long. */
+static bool spin_until(bool (*holds)(const struct pool *pool), const struct pool *pool)
 {
     uint64_t start = os_monotonic_ns();
-    while (atomic_load_explicit(word, memory_order_acquire) == seen) {
+    do {
         for (int look = 0; look < LOOKS_PER_CLOCK; look++) {
-            if (atomic_load_explicit(word, memory_order_acquire) != seen)
-                return;
+            if (holds(pool))
+                return true;
             os_thread_pause();
         }
-        if (os_monotonic_ns() - start < SPIN_NS)
-            continue;
-        /* The waker looks at `sleepers` after it changed the word; both are sequentially
-         * consistent, so either it sees us or we see the change. */
-        atomic_fetch_add(&pool->sleepers, 1);
-        while (atomic_load(word) == seen)
-            os_wait(word, seen);
-        atomic_fetch_sub(&pool->sleepers, 1);
-    }
+    } while (os_monotonic_ns() - start < SPIN_NS);
+    return false;
 }
 
-static void wake_sleepers(struct pool *pool, const _Atomic uint32_t *word)
+/* A sleeper counts itself before it looks a last time; a caller looks for sleepers after it changed
+ * what they look at. Both are sequentially consistent, so one of them sees the other. */
+static void sleep_until_called(struct pool *pool)
 {
-    if (atomic_load(&pool->sleepers) != 0)
-        os_wake_all(word);
+    uint32_t calls = atomic_load(&pool->calls);
+    atomic_fetch_add(&pool->sleepers, 1);
+    if (atomic_load(&pool->left) <= 0 && !atomic_load(&pool->ending))
+        os_wait(&pool->calls, calls);
+    atomic_fetch_sub(&pool->sleepers, 1);
+}
+
+static void call_sleepers(struct pool *pool, uint32_t count)
+{
+    if (atomic_load(&pool->sleepers) == 0)
+        return;
+    atomic_fetch_add(&pool->calls, 1);
+    os_wake(&pool->calls, count);
 }
 
 static void work(void *context)
 {
     struct worker *worker = context;
     struct pool *pool = worker->pool;
-    uint32_t seen = 0;
-    for (;;) {
-        wait_for_change(pool, &pool->epoch, seen);
-        seen++;
-        if (atomic_load_explicit(&pool->ending, memory_order_acquire))
-            return;
-        take_items(pool, worker->thread);
-        if (atomic_fetch_sub(&pool->active, 1) == 1)
-            wake_sleepers(pool, &pool->active);
+    while (!atomic_load_explicit(&pool->ending, memory_order_acquire)) {
+        if (!spin_until(has_items, pool)) {
+            sleep_until_called(pool);
+            continue;
+        }
+        uint32_t taken = (uint32_t)take_items(pool, worker->thread);
+        if (taken > 0 && atomic_fetch_sub(&pool->unfinished, taken) == taken &&
+            atomic_load(&pool->caller_sleeps))
+            os_wake(&pool->unfinished, 1);
     }
+}
+
+static void wait_for_others(struct pool *pool)
+{
+    if (spin_until(has_ended, pool))
+        return;
+    atomic_store(&pool->caller_sleeps, true);
+    for (;;) {
+        uint32_t unfinished = atomic_load(&pool->unfinished);
+        if (unfinished == 0)
+            break;
+        os_wait(&pool->unfinished, unfinished);
+    }
+    atomic_store(&pool->caller_sleeps, false);
 }
 
 struct pool *pool_create(unsigned threads)
@@ -115,8 +150,7 @@ void pool_destroy(struct pool *pool)
     if (!pool)
         return;
     atomic_store(&pool->ending, true);
-    atomic_fetch_add(&pool->epoch, 1);
-    wake_sleepers(pool, &pool->epoch);
+    call_sleepers(pool, pool->threads);
     for (unsigned i = 1; i < pool->threads; i++)
         os_thread_join(pool->handles[i]);
     mem_pages_free(pool, sizeof *pool);
@@ -135,18 +169,14 @@ void pool_run(struct pool *pool, size_t count,
             run(context, item, 0);
         return;
     }
+    assert(count <= INT32_MAX);
     pool->run = run;
     pool->context = context;
-    pool->count = count;
-    atomic_store_explicit(&pool->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool->active, pool->threads - 1, memory_order_relaxed);
-    atomic_fetch_add(&pool->epoch, 1);
-    wake_sleepers(pool, &pool->epoch);
-    take_items(pool, 0);
-    for (;;) {
-        uint32_t active = atomic_load_explicit(&pool->active, memory_order_acquire);
-        if (active == 0)
-            return;
-        wait_for_change(pool, &pool->active, active);
-    }
+    pool->count = (int32_t)count;
+    atomic_store_explicit(&pool->unfinished, (uint32_t)count, memory_order_relaxed);
+    atomic_store(&pool->left, pool->count);
+    call_sleepers(pool, (uint32_t)count - 1);
+    uint32_t taken = (uint32_t)take_items(pool, 0);
+    if (atomic_fetch_sub_explicit(&pool->unfinished, taken, memory_order_acq_rel) != taken)
+        wait_for_others(pool);
 }

@@ -1,8 +1,10 @@
 /* Parallel loops. */
 
+#include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -70,6 +72,55 @@ static void workers_that_fell_asleep_take_part_again(void **state)
     pool_destroy(pool);
 }
 
+static void note_thread(void *context, size_t item, unsigned thread)
+{
+    (void)item;
+    *(unsigned *)context = thread;
+}
+
+static void a_loop_of_one_item_runs_on_the_caller(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_create(4);
+    for (int i = 0; i < 1000; i++) {
+        unsigned thread = UINT_MAX;
+        pool_run(pool, 1, note_thread, &thread);
+        assert_int_equal(thread, 0);
+    }
+    pool_destroy(pool);
+}
+
+static void burn(void *context, size_t item, unsigned thread)
+{
+    (void)item;
+    (void)thread;
+    volatile unsigned sum = 0;
+    for (unsigned i = 0; i < *(unsigned *)context; i++)
+        sum = sum + i;
+}
+
+static uint64_t time_of_loops(struct pool *pool)
+{
+    unsigned turns = 2000;
+    uint64_t start = os_monotonic_ns();
+    for (int i = 0; i < 50; i++)
+        pool_run(pool, 8, burn, &turns);
+    return os_monotonic_ns() - start;
+}
+
+/* A loop that waits for each thread to be run by the system takes dozens of times as long. */
+static void far_more_threads_than_cores_do_not_stall_a_loop(void **state)
+{
+    (void)state;
+    struct pool *one = pool_create(1), *many = pool_create(64);
+    bool close = false;
+    for (int i = 0; i < 20 && !close; i++)
+        close = time_of_loops(many) < 10 * time_of_loops(one);
+    assert_true(close);
+    pool_destroy(one);
+    pool_destroy(many);
+}
+
 static void a_pool_that_never_ran_ends(void **state)
 {
     (void)state;
@@ -83,6 +134,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_item_runs_once_in_each_loop),
         cmocka_unit_test(workers_that_fell_asleep_take_part_again),
+        cmocka_unit_test(a_loop_of_one_item_runs_on_the_caller),
+        cmocka_unit_test(far_more_threads_than_cores_do_not_stall_a_loop),
         cmocka_unit_test(a_pool_that_never_ran_ends),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
