@@ -58,5 +58,11 @@ unsigned os_terminal_width(void); /* columns of standard error; 80 where unknown
 /* Installs a handler for Ctrl-C (SIGINT) that only calls `on_interrupt`, which must be
  * async-signal-safe. NULL puts the default back. */
 void os_on_interrupt(void (*on_interrupt)(void));
+bool os_input_waits(int fd); /* whether a read would return at once */
+/* Waits until a read would return at once. False when `interrupted` says so: it is asked while
+ * SIGINT is held back, so that none can come between the question and the wait. */
+bool os_wait_input(int fd, bool (*interrupted)(void));
+/* Bytes read; 0 at the end of the input, negative on failure. */
+ptrdiff_t os_read(int fd, void *bytes, size_t size);
 
 #endif

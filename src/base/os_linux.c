@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -280,4 +281,32 @@ void os_on_interrupt(void (*on_interrupt)(void))
     action.sa_handler = on_interrupt ? handle_interrupt : SIG_DFL;
     sigemptyset(&action.sa_mask);
     sigaction(SIGINT, &action, NULL);
+}
+
+bool os_input_waits(int fd)
+{
+    struct pollfd input = {.fd = fd, .events = POLLIN};
+    return poll(&input, 1, 0) > 0;
+}
+
+bool os_wait_input(int fd, bool (*interrupted)(void))
+{
+    struct pollfd input = {.fd = fd, .events = POLLIN};
+    sigset_t interrupt, before;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &interrupt, &before);
+    int ready = 0;
+    bool stop = interrupted();
+    while (!stop && ready <= 0) {
+        ready = ppoll(&input, 1, NULL, &before);
+        stop = interrupted() || (ready < 0 && errno != EINTR);
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return !stop;
+}
+
+ptrdiff_t os_read(int fd, void *bytes, size_t size)
+{
+    return read(fd, bytes, size);
 }

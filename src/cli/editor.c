@@ -8,17 +8,22 @@
 
 #include "base/memory.h"
 #include "base/os.h"
+#include "cli/console.h"
 #include "cli/interrupt.h"
 
 #define HISTORY_ENTRIES 1000
 #define PATH_BYTES 4096
 #define PASTE_CHARACTERS_MAX (1 << 20)
 #define PASTE_END L"\033[201~"
+#define AHEAD_BYTES_MAX (1 << 20)
+#define CTRL_D '\004'
 
 struct editor {
     EditLine *line;
     HistoryW *history;
     const char *prompt;
+    struct buffer ahead;   /* typed ahead, and not yet the editor's */
+    size_t ahead_taken;    /* of it */
     char path[PATH_BYTES]; /* of the history; empty: it is not kept */
 };
 
@@ -73,6 +78,75 @@ static void remember(struct editor *editor, const char *text)
     if (fseek(file, 0, SEEK_END) == 0)
         history_w(editor->history, &event, H_NSAVE_FP, (size_t)0, file);
     fclose(file);
+}
+
+/* ---- characters ---- */
+
+/* While an answer is written the terminal collects lines. Those that are whole are read before it
+ * gives single characters: what Ctrl-D ended would be a NUL afterwards. An unfinished line stays
+ * with the terminal and comes by characters. */
+static void take_typed_ahead(struct editor *editor)
+{
+    struct buffer *ahead = &editor->ahead;
+    while (ahead->size < AHEAD_BYTES_MAX && os_input_waits(CONSOLE_STDIN)) {
+        char bytes[4096];
+        ptrdiff_t size = os_read(CONSOLE_STDIN, bytes, sizeof bytes);
+        if (size > 0)
+            buffer_append(ahead, bytes, (size_t)size);
+        else if (size == 0)
+            buffer_append_char(ahead, CTRL_D);
+        if (size <= 0 || ahead->failed)
+            break;
+    }
+}
+
+static void drop_typed_ahead(struct editor *editor)
+{
+    buffer_finish(&editor->ahead);
+    editor->ahead_taken = 0;
+}
+
+/* 1, 0 at the end of the input, -1 on failure and for Ctrl-C. */
+static int next_byte(struct editor *editor, char *byte)
+{
+    if (interrupt_came())
+        return -1;
+    if (editor->ahead_taken < editor->ahead.size) {
+        *byte = editor->ahead.data[editor->ahead_taken++];
+        if (editor->ahead_taken == editor->ahead.size)
+            drop_typed_ahead(editor);
+        return 1;
+    }
+    if (!os_wait_input(CONSOLE_STDIN, interrupt_came))
+        return -1;
+    return (int)os_read(CONSOLE_STDIN, byte, 1);
+}
+
+/* libedit's own function would sleep on when Ctrl-C comes just before its read. Bytes that are no
+ * character are skipped, as it does. */
+static int read_character(EditLine *line, wchar_t *out)
+{
+    struct editor *editor;
+    mbstate_t state = {0};
+    char byte;
+    if (el_get(line, EL_CLIENTDATA, &editor) != 0)
+        return -1;
+    for (;;) {
+        int got = next_byte(editor, &byte);
+        if (got != 1)
+            return got;
+        bool first = mbsinit(&state) != 0;
+        size_t size = mbrtowc(out, &byte, 1, &state);
+        if (size == (size_t)-1) {
+            memset(&state, 0, sizeof state);
+            if (!first) /* it may begin another */
+                size = mbrtowc(out, &byte, 1, &state);
+        }
+        if (size == (size_t)-1)
+            memset(&state, 0, sizeof state);
+        else if (size != (size_t)-2)
+            return 1;
+    }
 }
 
 /* ---- the editor ---- */
@@ -132,6 +206,7 @@ struct editor *editor_open(void)
     struct editor *editor = MEM_NEW(struct editor);
     if (!editor)
         return NULL;
+    buffer_init(&editor->ahead, 2 * AHEAD_BYTES_MAX);
     editor->history = history_winit();
     editor->line = editor->history ? el_init("hearth", stdin, stderr, stderr) : NULL;
     if (!editor->line) {
@@ -143,6 +218,7 @@ struct editor *editor_open(void)
     el_set(editor->line, EL_EDITOR, "emacs");
     el_set(editor->line, EL_SIGNAL, 0);
     el_set(editor->line, EL_PROMPT, current_prompt);
+    el_wset(editor->line, EL_GETCFN, read_character);
     el_wset(editor->line, EL_HIST, history_w, editor->history);
     bind_keys(editor->line);
     el_source(editor->line, NULL);
@@ -157,6 +233,7 @@ void editor_close(struct editor *editor)
         el_end(editor->line);
     if (editor->history)
         history_wend(editor->history);
+    buffer_finish(&editor->ahead);
     mem_free(editor);
 }
 
@@ -165,12 +242,16 @@ static enum editor_result read_line(struct editor *editor, const char *prompt, s
 {
     int count = 0;
     editor->prompt = prompt;
-    fputs("\033[?2004h", stderr); /* ask the terminal to bracket what is pasted */
     interrupt_remember();
+    take_typed_ahead(editor);
+    el_set(editor->line, EL_PREP_TERM, 1); /* before the prompt says that keys are awaited */
+    fputs("\033[?2004h", stderr);          /* ask the terminal to bracket what is pasted */
     const char *line = el_gets(editor->line, &count);
     bool interrupted = interrupt_came();
     interrupt_leave();
     fputs("\033[?2004l", stderr);
+    if (interrupted)
+        drop_typed_ahead(editor);
     if (!line || count <= 0 || interrupted) {
         fputc('\n', stderr);
         return interrupted ? EDITOR_INTERRUPTED : EDITOR_END;

@@ -109,11 +109,7 @@ def test_lines_and_history():
     t = Terminal("run", MODEL, "-n", "1", state="history")
     t.wait_for(PROMPT)
     t.type(b"\x1b[200~pasted one\rpasted two\x1b[201~")
-    t.wait_for(b"pasted two")  # drawing the pasted lines may draw the prompt again
-    time.sleep(0.3)
-    while t.read(0.05):
-        pass
-    t.seen = b""
+    t.wait_for(b"pasted two")
     t.type(b"\r")
     t.wait_for(PROMPT)
     t.type(b'"""quoted one\r')
@@ -139,6 +135,36 @@ def test_lines_and_history():
     t.wait_for("gr\u00fc\u00dfe".encode())
     t.type(b"\x15\x04")
     check(t.leave() == 0, "a later conversation has the history")
+
+
+def test_typing_ahead():
+    """What is typed while an answer is written is there at the next prompts, Ctrl-D too."""
+    saved = os.path.join(SCRATCH, "ahead.json")
+    t = Terminal("run", MODEL, "-n", "40", "--temp", "0")
+    t.wait_for(PROMPT)
+    t.type(b"Write a story.\r")
+    t.wait_for(b"\n")
+    while len(t.seen) < 8 and t.read(SLOW):
+        pass
+    t.type("Gr\u00fc\u00dfe.\r/save ".encode() + saved.encode() + b"\r\x04")
+    check(t.leave() == 0, "Ctrl-D typed ahead leaves with 0", t.seen)
+    text = open(saved).read() if os.path.exists(saved) else ""
+    check(text.count('"user"') == 2 and "Gr\u00fc\u00dfe." in text, "lines typed ahead are taken",
+          text)
+
+
+def test_keys_at_each_prompt():
+    """Keys that a terminal treats by itself work from the moment on at which a prompt stands."""
+    t = Terminal("run", MODEL)
+    for _ in range(20):
+        t.wait_for(PROMPT)
+        t.type(b"abandoned\x03")
+        t.wait_for(b"Ctrl-C again")
+        t.wait_for(PROMPT)
+        t.type(b"/rest\r")
+    t.wait_for(PROMPT)
+    t.type(b"\x04")
+    check(t.leave() == 0, "Ctrl-D leaves with 0")
 
 
 def test_ctrl_c_in_conversation():
@@ -220,6 +246,8 @@ def test_control_characters():
 
 test_conversation()
 test_lines_and_history()
+test_typing_ahead()
+test_keys_at_each_prompt()
 test_ctrl_c_in_conversation()
 test_ctrl_c()
 test_control_characters()
