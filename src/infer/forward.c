@@ -16,68 +16,98 @@ struct forward {
     struct workspace workspace;
     struct attend attend;
     const struct batch *batch;
+    struct batch narrow;       /* of the rows whose logits are wanted, see narrow_batch() */
+    size_t logit_rows;         /* how many rows of the batch want logits */
     const struct layer *layer; /* that is being computed */
     uint32_t layer_index;
 };
 
 /* ---- matrix products ---- */
 
-struct product {
+struct operands {
     const struct matrix *matrix;
-    const void *x; /* activations in the form that the matrix multiplies with */
-    float *y;      /* [columns][matrix->rows] */
+    const void *x; /* [columns]: activations in the form that the matrix multiplies with */
+    size_t columns;
+};
+
+struct product {
+    struct operands operands;
+    float *y; /* [columns][matrix->rows] */
     size_t items, rows_per_item;
 };
 
 struct products {
     const struct forward *forward;
     struct product list[3];
-    size_t count, columns;
+    size_t count;
 };
 
-static void add_product(struct products *products, const struct matrix *matrix, float *y)
+/* A matrix and the activations of the batch. */
+static struct operands with_activations(const struct forward *forward, const struct matrix *matrix)
 {
-    const struct forward *forward = products->forward;
-    size_t threads = pool_threads(forward->options.pool);
-    /* a few items a thread even out what the threads do; one item is at least a panel */
-    size_t rows = matrix->rows / (threads * 8) / PRODUCT_ROWS * PRODUCT_ROWS;
-    rows = rows > PRODUCT_ROWS ? rows : PRODUCT_ROWS;
-    products->list[products->count++] = (struct product){
-        .matrix = matrix,
-        .x = forward->workspace.activations[activation_form_of(matrix->type)],
+    const void *x = forward->workspace.activations[activation_form_of(matrix->type)];
+    return (struct operands){matrix, x, forward->batch->rows};
+}
+
+/* A few items a thread even out what the threads do; one item is at least `unit` rows. */
+static size_t rows_per_item(const struct forward *forward, size_t rows, size_t unit)
+{
+    size_t share = rows / (pool_threads(forward->options.pool) * 8) / unit * unit;
+    return share > unit ? share : unit;
+}
+
+static size_t items_of(size_t rows, size_t per_item)
+{
+    return (rows + per_item - 1) / per_item;
+}
+
+static size_t end_of(size_t begin, size_t per_item, size_t rows)
+{
+    return rows - begin < per_item ? rows : begin + per_item;
+}
+
+/* Computes rows begin to end - 1 of a product. y is [columns][y_stride], its first element that of
+ * row `begin`. */
+static void multiply_rows(const struct forward *forward, const struct operands *operands,
+                          size_t begin, size_t end, float *y, size_t y_stride)
+{
+    const struct matrix *matrix = operands->matrix;
+    const struct matmul task = {
+        .type = matrix->type,
+        .weights = (const char *)matrix->data + begin * matrix->row_bytes,
+        .row_bytes = matrix->row_bytes,
+        .k = matrix->columns,
+        .row_begin = 0,
+        .row_end = end - begin,
+        .x = operands->x,
+        .columns = operands->columns,
         .y = y,
-        .items = (matrix->rows + rows - 1) / rows,
-        .rows_per_item = rows,
+        .y_stride = y_stride,
     };
+    forward->options.kernels->matmul[matrix->type](&task);
+    for (size_t c = 0; matrix->bias && c < operands->columns; c++)
+        forward->options.kernels->vector.add(y + c * y_stride, matrix->bias + begin, end - begin);
+}
+
+static void add_product(struct products *products, struct operands operands, float *y)
+{
+    size_t rows = operands.matrix->rows;
+    size_t per_item = rows_per_item(products->forward, rows, PRODUCT_ROWS);
+    products->list[products->count++] =
+        (struct product){operands, y, items_of(rows, per_item), per_item};
 }
 
 static void compute_product_item(void *context, size_t item, unsigned thread)
 {
     (void)thread;
     const struct products *products = context;
-    const struct kernels *kernels = products->forward->options.kernels;
     const struct product *product = products->list;
     for (; item >= product->items; product++)
         item -= product->items;
-    const struct matrix *matrix = product->matrix;
+    size_t rows = product->operands.matrix->rows;
     size_t begin = item * product->rows_per_item;
-    size_t end = begin + product->rows_per_item;
-    struct matmul task = {
-        .type = matrix->type,
-        .weights = matrix->data,
-        .row_bytes = matrix->row_bytes,
-        .k = matrix->columns,
-        .row_begin = begin,
-        .row_end = end < matrix->rows ? end : matrix->rows,
-        .x = product->x,
-        .columns = products->columns,
-        .y = product->y,
-        .y_stride = matrix->rows,
-    };
-    kernels->matmul[matrix->type](&task);
-    for (size_t c = 0; matrix->bias && c < products->columns; c++)
-        kernels->vector.add(task.y + c * task.y_stride + begin, matrix->bias + begin,
-                            task.row_end - begin);
+    size_t end = end_of(begin, product->rows_per_item, rows);
+    multiply_rows(products->forward, &product->operands, begin, end, product->y + begin, rows);
 }
 
 static void run_products(struct products *products)
@@ -88,11 +118,10 @@ static void run_products(struct products *products)
     pool_run(products->forward->options.pool, items, compute_product_item, products);
 }
 
-static void multiply(const struct forward *forward, const struct matrix *matrix, size_t columns,
-                     float *y)
+static void multiply(const struct forward *forward, struct operands operands, float *y)
 {
-    struct products products = {.forward = forward, .columns = columns};
-    add_product(&products, matrix, y);
+    struct products products = {.forward = forward};
+    add_product(&products, operands, y);
     run_products(&products);
 }
 
@@ -105,12 +134,12 @@ static unsigned form_bit(const struct matrix *matrix)
 static void quantize_row(const struct forward *forward, const float *x, size_t n, size_t row,
                          unsigned forms)
 {
-    for (unsigned form = 0; form < ACTIVATION_FORMS; form++) {
+    for (unsigned f = 0; f < ACTIVATION_FORMS; f++) {
+        enum activation_form form = (enum activation_form)f;
         if (!(forms & 1u << form))
             continue;
-        size_t bytes = activation_row_bytes((enum activation_form)form, n);
         char *rows = forward->workspace.activations[form];
-        forward->options.kernels->quantize[form](x, n, rows + row * bytes);
+        forward->options.kernels->quantize[form](x, n, rows + row * activation_row_bytes(form, n));
     }
 }
 
@@ -125,10 +154,8 @@ static const struct run *find_run(const struct batch *batch, size_t row, uint32_
     return run;
 }
 
-static void embed_row(void *context, size_t row, unsigned thread)
+static void embed(const struct forward *forward, size_t row)
 {
-    (void)thread;
-    const struct forward *forward = context;
     const struct model *model = forward->options.model;
     const struct kernels *kernels = forward->options.kernels;
     const struct matrix *embedding = &model->embedding;
@@ -143,7 +170,7 @@ static void embed_row(void *context, size_t row, unsigned thread)
     unsigned kinds = model->shape.window ? ROPE_KINDS : 1;
     for (unsigned kind = 0; kind < kinds; kind++) {
         const struct rope *rope = kind == 0 ? &model->rope : &model->window_rope;
-        float *angles = workspace_angles(work, rope, kind, row);
+        float *angles = workspace_angles(work, kind, row);
         rope_angles(rope, run->position + within, angles, angles + rope->pairs);
     }
 }
@@ -160,12 +187,18 @@ static void normalize_row(const struct forward *forward, const float *weight, si
     quantize_row(forward, normed, n, row, forms);
 }
 
-static void prepare_attention_row(void *context, size_t row, unsigned thread)
+static void normalize_for(const struct forward *forward, const struct layer *layer, size_t row,
+                          unsigned thread)
 {
-    const struct forward *forward = context;
-    const struct layer *layer = forward->layer;
     normalize_row(forward, layer->attention_norm, row, thread,
                   form_bit(&layer->query) | form_bit(&layer->key) | form_bit(&layer->value));
+}
+
+static void begin_row(void *context, size_t row, unsigned thread)
+{
+    const struct forward *forward = context;
+    embed(forward, row);
+    normalize_for(forward, forward->options.model->layers, row, thread);
 }
 
 static void rotate_heads(const struct forward *forward, float *heads, uint32_t count,
@@ -175,8 +208,7 @@ static void rotate_heads(const struct forward *forward, float *heads, uint32_t c
     const struct model *model = forward->options.model;
     const struct rope *rope = forward->layer->rope;
     size_t size = model->shape.key_size;
-    const float *angles =
-        workspace_angles(&forward->workspace, rope, rope == &model->rope ? 0 : 1, row);
+    const float *angles = workspace_angles(&forward->workspace, rope == &model->rope ? 0 : 1, row);
     for (uint32_t h = 0; h < count; h++) {
         float *head = heads + h * size;
         if (norm)
@@ -188,7 +220,17 @@ static void rotate_heads(const struct forward *forward, float *heads, uint32_t c
     }
 }
 
-/* Rotates a row's queries and keys and stores its keys and values in their block. */
+static void rotate_query_row(void *context, size_t row, unsigned thread)
+{
+    (void)thread;
+    const struct forward *forward = context;
+    const struct layer *layer = forward->layer;
+    float *query = workspace_row(forward->workspace.query, row, layer->query.rows);
+    rotate_heads(forward, query, forward->options.model->shape.layers[forward->layer_index].heads,
+                 layer->query_norm, row);
+}
+
+/* Rotates a row's keys and stores its keys and values in their block. */
 static void store_row(void *context, size_t row, unsigned thread)
 {
     (void)thread;
@@ -196,20 +238,17 @@ static void store_row(void *context, size_t row, unsigned thread)
     const struct workspace *work = &forward->workspace;
     const struct model_shape *shape = &forward->options.model->shape;
     const struct layer *layer = forward->layer;
-    const struct layer_shape *size = &shape->layers[forward->layer_index];
-    uint32_t within;
+    uint32_t heads = shape->layers[forward->layer_index].kv_heads, within;
     const struct run *run = find_run(forward->batch, row, &within);
     float *keys = workspace_row(work->key, row, layer->key.rows);
     const float *values = workspace_row(work->value, row, layer->value.rows);
-    rotate_heads(forward, workspace_row(work->query, row, layer->query.rows), size->heads,
-                 layer->query_norm, row);
-    rotate_heads(forward, keys, size->kv_heads, layer->key_norm, row);
+    rotate_heads(forward, keys, heads, layer->key_norm, row);
 
     uint32_t position = run->position + within;
     uint32_t group = kv_layer_group(forward->options.kv, forward->layer_index);
     enum kv_type type = kv_pool_type(forward->options.kv);
     char *block = run->table->groups[group].blocks[position / KV_BLOCK_TOKENS];
-    for (uint32_t h = 0; h < size->kv_heads; h++) {
+    for (uint32_t h = 0; h < heads; h++) {
         char *part = block + kv_part_offset(forward->options.kv, forward->layer_index, h);
         const struct vector_kernels *vector = &forward->options.kernels->vector;
         vector->store_key[type](keys + h * shape->key_size, shape->key_size, part,
@@ -218,6 +257,19 @@ static void store_row(void *context, size_t row, unsigned thread)
                                   part + kv_key_bytes(type, shape->key_size),
                                   position % KV_BLOCK_TOKENS);
     }
+}
+
+static void rotate_and_store_row(void *context, size_t row, unsigned thread)
+{
+    rotate_query_row(context, row, thread);
+    store_row(context, row, thread);
+}
+
+static void normalize_query_row(void *context, size_t row, unsigned thread)
+{
+    const struct forward *forward = context;
+    const struct layer *layer = forward->layer;
+    normalize_row(forward, layer->attention_norm, row, thread, form_bit(&layer->query));
 }
 
 static void finish_attention_row(void *context, size_t row, unsigned thread)
@@ -251,27 +303,56 @@ static void prepare_ff_row(void *context, size_t row, unsigned thread)
                   form_bit(&layer->gate) | form_bit(&layer->up));
 }
 
-static void activate_row(void *context, size_t row, unsigned thread)
+/* Rows of gate and up in one item: whole groups of the form that `down` multiplies with. */
+static size_t gated_rows_per_item(const struct forward *forward)
 {
-    (void)thread;
-    const struct forward *forward = context;
-    const struct vector_kernels *vector = &forward->options.kernels->vector;
-    const struct workspace *work = &forward->workspace;
     const struct matrix *down = &forward->layer->down;
-    float *gate = workspace_row(work->gate, row, down->columns);
-    const float *up = workspace_row(work->up, row, down->columns);
+    bool super = activation_form_of(down->type) == ACTIVATION_Q8_256;
+    return rows_per_item(forward, down->columns, super ? TILE_ROWS : PRODUCT_ROWS);
+}
+
+/* gate becomes activation(gate) * up, and that the elements from `begin` on of row `row` of what
+ * `down` multiplies with. */
+static void activate(const struct forward *forward, float *gate, const float *up, size_t n,
+                     size_t begin, size_t row)
+{
+    const struct kernels *kernels = forward->options.kernels;
+    const struct matrix *down = &forward->layer->down;
+    enum activation_form form = activation_form_of(down->type);
+    char *at = forward->workspace.gated;
+    at += row * activation_row_bytes(form, down->columns) + activation_offset(form, begin);
     if (forward->options.model->architecture->activation == ACTIVATION_GELU)
-        vector->gelu_mul(gate, up, down->columns);
+        kernels->vector.gelu_mul(gate, up, n);
     else
-        vector->silu_mul(gate, up, down->columns);
-    quantize_row(forward, gate, down->columns, row, form_bit(down));
+        kernels->vector.silu_mul(gate, up, n);
+    kernels->quantize[form](gate, n, at);
+}
+
+/* Some rows of gate and up through the activation into the form that `down` multiplies with: what
+ * lies between stays in the thread's tile, in cache. */
+static void compute_gated_item(void *context, size_t item, unsigned thread)
+{
+    const struct forward *forward = context;
+    const struct operands gate = with_activations(forward, &forward->layer->gate);
+    const struct operands up = with_activations(forward, &forward->layer->up);
+    size_t per_item = gated_rows_per_item(forward), rows = gate.matrix->rows;
+    size_t end = end_of(item * per_item, per_item, rows);
+    for (size_t begin = item * per_item, n; begin < end; begin += n) {
+        n = end_of(begin, TILE_ROWS, end) - begin;
+        float *gates = workspace_tile(&forward->workspace, thread), *ups = gates + gate.columns * n;
+        multiply_rows(forward, &gate, begin, begin + n, gates, n);
+        multiply_rows(forward, &up, begin, begin + n, ups, n);
+        for (size_t c = 0; c < gate.columns; c++)
+            activate(forward, gates + c * n, ups + c * n, n, begin, c);
+    }
 }
 
 static void finish_layer_row(void *context, size_t row, unsigned thread)
 {
-    (void)thread;
     const struct forward *forward = context;
     add_residual(forward, forward->layer->ff_post_norm, row);
+    if (forward->layer_index + 1 < forward->options.model->shape.layer_count)
+        normalize_for(forward, forward->layer + 1, row, thread);
 }
 
 /* ---- the pass ---- */
@@ -291,99 +372,220 @@ static void over_rows(struct forward *forward,
     pool_run(forward->options.pool, forward->batch->rows, step, forward);
 }
 
-static void run_attention(struct forward *forward)
+/* Leaves the wanted rows of a run in the batch: as runs of their own, x and the angles moved up. */
+static void narrow_run(struct forward *forward, const struct run *run, size_t first_row)
+{
+    struct workspace *work = &forward->workspace;
+    struct batch *narrow = &forward->narrow;
+    size_t n = forward->options.model->shape.embedding_length;
+    unsigned kind = forward->layer->rope == &forward->options.model->rope ? 0 : 1;
+    size_t angles = 2 * forward->layer->rope->pairs * sizeof(float);
+    struct run *part = NULL;
+    for (uint32_t i = 0; i < run->count; i++) {
+        if (!run->wants_logits[i]) {
+            part = NULL;
+            continue;
+        }
+        if (!part) {
+            part = &work->runs[narrow->run_count++];
+            *part = *run;
+            part->position = run->position + i;
+            part->count = 0;
+        }
+        size_t to = narrow->rows++, from = first_row + i;
+        memmove(workspace_row(work->x, to, n), workspace_row(work->x, from, n), n * sizeof(float));
+        memmove(workspace_angles(work, kind, to), workspace_angles(work, kind, from), angles);
+        part->count++;
+    }
+}
+
+/* Behind the keys and values of the last layer only those rows count whose logits are wanted: the
+ * rest of the pass is computed for them alone. */
+static int narrow_batch(struct forward *forward, struct hearth_error *err)
+{
+    const struct batch *whole = forward->batch;
+    forward->narrow = (struct batch){.runs = forward->workspace.runs};
+    size_t first = 0;
+    for (size_t i = 0; i < whole->run_count; i++) {
+        narrow_run(forward, &whole->runs[i], first);
+        first += whole->runs[i].count;
+    }
+    forward->batch = &forward->narrow;
+    return attend_reserve(&forward->attend, forward->batch, err);
+}
+
+static void run_query_key_value(struct forward *forward)
 {
     const struct layer *layer = forward->layer;
     const struct workspace *work = &forward->workspace;
-    size_t rows = forward->batch->rows;
-    over_rows(forward, prepare_attention_row);
-    struct products products = {.forward = forward, .columns = rows};
-    add_product(&products, &layer->query, work->query);
-    add_product(&products, &layer->key, work->key);
-    add_product(&products, &layer->value, work->value);
+    struct products products = {.forward = forward};
+    add_product(&products, with_activations(forward, &layer->query), work->query);
+    add_product(&products, with_activations(forward, &layer->key), work->key);
+    add_product(&products, with_activations(forward, &layer->value), work->value);
+    run_products(&products);
+    over_rows(forward, rotate_and_store_row);
+}
+
+/* In the last layer, where some rows' logits are not wanted. */
+static int run_query_key_value_narrow(struct forward *forward, struct hearth_error *err)
+{
+    const struct layer *layer = forward->layer;
+    const struct workspace *work = &forward->workspace;
+    struct products products = {.forward = forward};
+    add_product(&products, with_activations(forward, &layer->key), work->key);
+    add_product(&products, with_activations(forward, &layer->value), work->value);
     run_products(&products);
     over_rows(forward, store_row);
+    int status = narrow_batch(forward, err);
+    if (status || forward->batch->rows == 0)
+        return status;
+    over_rows(forward, normalize_query_row);
+    multiply(forward, with_activations(forward, &layer->query), work->query);
+    over_rows(forward, rotate_query_row);
+    return 0;
+}
+
+static void run_attention(struct forward *forward)
+{
+    const struct workspace *work = &forward->workspace;
     attend_layer(&forward->attend, forward->layer_index, work->query);
     over_rows(forward, finish_attention_row);
-    multiply(forward, &layer->attention_output, rows, work->y);
+    multiply(forward, with_activations(forward, &forward->layer->attention_output), work->y);
 }
 
 static void run_feed_forward(struct forward *forward)
 {
     const struct layer *layer = forward->layer;
-    const struct workspace *work = &forward->workspace;
-    size_t rows = forward->batch->rows;
     over_rows(forward, prepare_ff_row);
-    struct products products = {.forward = forward, .columns = rows};
-    add_product(&products, &layer->gate, work->gate);
-    add_product(&products, &layer->up, work->up);
-    run_products(&products);
-    over_rows(forward, activate_row);
-    multiply(forward, &layer->down, rows, work->y);
+    pool_run(forward->options.pool, items_of(layer->down.columns, gated_rows_per_item(forward)),
+             compute_gated_item, forward);
+    multiply(forward,
+             (struct operands){&layer->down, forward->workspace.gated, forward->batch->rows},
+             forward->workspace.y);
     over_rows(forward, finish_layer_row);
 }
 
-/* The batch row of each wanted row of logits. */
-static size_t gather_logit_rows(const struct batch *batch, size_t *rows)
+static int run_layer(struct forward *forward, struct hearth_error *err)
 {
-    size_t count = 0, first = 0;
-    for (size_t i = 0; i < batch->run_count; i++) {
-        const struct run *run = &batch->runs[i];
-        for (uint32_t j = 0; j < run->count; j++) {
-            if (run->wants_logits[j])
-                rows[count++] = first + j;
-        }
-        first += run->count;
+    bool last = forward->layer_index + 1 == forward->options.model->shape.layer_count;
+    int status = 0;
+    if (last && forward->logit_rows < forward->batch->rows)
+        status = run_query_key_value_narrow(forward, err);
+    else
+        run_query_key_value(forward);
+    if (status || forward->batch->rows == 0)
+        return status;
+    run_attention(forward);
+    if (all_cancelled(forward->batch))
+        return error_set(err, HEARTH_E_CANCELLED, "cancelled");
+    run_feed_forward(forward);
+    return 0;
+}
+
+/* ---- logits ---- */
+
+/* How many columns of activations a row of logits takes. Rounding to int8 just before the logits
+ * costs more than anywhere else, so quantized matrices multiply with a second column, the rounding
+ * errors of the first: decoding is bound by the bytes of the matrix, not by its products. */
+static size_t columns_per_logits(const struct forward *forward)
+{
+    bool floats = activation_form_of(forward->options.model->output.type) == ACTIVATION_F32;
+    return floats ? 1 : 2;
+}
+
+static void prepare_logits_row(void *context, size_t row, unsigned thread)
+{
+    const struct forward *forward = context;
+    const struct model *model = forward->options.model;
+    const struct workspace *work = &forward->workspace;
+    enum activation_form form = activation_form_of(model->output.type);
+    size_t n = model->shape.embedding_length, columns = columns_per_logits(forward);
+    float *normed = workspace_scratch(work, thread);
+    forward->options.kernels->vector.rms_norm(workspace_row(work->x, row, n), model->output_norm,
+                                              model->shape.norm_eps, n, normed);
+    quantize_row(forward, normed, n, columns * row, 1u << form);
+    if (columns == 1)
+        return;
+    const char *rounded = work->activations[form];
+    activation_subtract(form, rounded + columns * row * activation_row_bytes(form, n), n, normed);
+    quantize_row(forward, normed, n, columns * row + 1, 1u << form);
+}
+
+static size_t logits_per_item(const struct forward *forward)
+{
+    size_t rows = rows_per_item(forward, forward->options.model->output.rows, PRODUCT_ROWS);
+    size_t columns = columns_per_logits(forward) * forward->logit_rows;
+    size_t fits = forward->workspace.tile_floats / columns / PRODUCT_ROWS * PRODUCT_ROWS;
+    return rows < fits ? rows : fits;
+}
+
+static void compute_logits_item(void *context, size_t item, unsigned thread)
+{
+    const struct forward *forward = context;
+    const struct model *model = forward->options.model;
+    const struct vector_kernels *vector = &forward->options.kernels->vector;
+    size_t per_item = logits_per_item(forward), columns = columns_per_logits(forward);
+    size_t begin = item * per_item, n = end_of(begin, per_item, model->output.rows) - begin;
+    float *tile = workspace_tile(&forward->workspace, thread);
+    struct matrix output = model->output;
+    output.bias = NULL;
+    struct operands operands = with_activations(forward, &output);
+    operands.columns = columns * forward->logit_rows;
+    multiply_rows(forward, &operands, begin, begin + n, tile, n);
+    for (size_t row = 0; row < forward->logit_rows; row++, tile += columns * n) {
+        float *logits = workspace_row(forward->workspace.logits, row, model->shape.vocabulary);
+        if (columns == 2)
+            vector->add(tile, tile + n, n);
+        if (model->output.bias)
+            vector->add(tile, model->output.bias + begin, n);
+        if (model->shape.logit_cap > 0.0f)
+            vector->soft_cap(tile, model->shape.logit_cap, n);
+        memcpy(logits + begin, tile, n * sizeof(float));
     }
-    return count;
 }
 
 static void run_output(struct forward *forward)
 {
-    const struct model *model = forward->options.model;
-    struct workspace *work = &forward->workspace;
-    size_t n = model->shape.embedding_length;
-    size_t count = work->logit_row_count;
-    if (count == 0)
+    if (forward->logit_rows == 0)
         return;
-    for (size_t i = 0; i < count; i++) {
-        float *normed = workspace_scratch(work, 0);
-        const float *x = workspace_row(work->x, work->logit_rows[i], n);
-        forward->options.kernels->vector.rms_norm(x, model->output_norm, model->shape.norm_eps, n,
-                                                  normed);
-        quantize_row(forward, normed, n, i, form_bit(&model->output));
+    over_rows(forward, prepare_logits_row);
+    pool_run(forward->options.pool,
+             items_of(forward->options.model->output.rows, logits_per_item(forward)),
+             compute_logits_item, forward);
+}
+
+static size_t count_logit_rows(const struct batch *batch)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < batch->run_count; i++) {
+        for (uint32_t j = 0; j < batch->runs[i].count; j++)
+            count += batch->runs[i].wants_logits[j];
     }
-    multiply(forward, &model->output, count, work->logits);
-    if (model->shape.logit_cap > 0.0f)
-        forward->options.kernels->vector.soft_cap(work->logits, model->shape.logit_cap,
-                                                  count * model->shape.vocabulary);
+    return count;
 }
 
 int forward_run(struct forward *forward, const struct batch *batch, struct hearth_error *err)
 {
     const struct model *model = forward->options.model;
     assert(batch->rows > 0 && batch->rows <= forward->options.rows_max);
-    struct workspace *work = &forward->workspace;
-    work->logit_row_count = gather_logit_rows(batch, work->logit_rows);
-    int status = workspace_reserve_logits(work, work->logit_row_count, err);
+    forward->logit_rows = count_logit_rows(batch);
+    int status = workspace_reserve_logits(&forward->workspace, forward->logit_rows, err);
     if (!status)
         status = attend_reserve(&forward->attend, batch, err);
     if (status)
         return status;
     forward->batch = batch;
-    over_rows(forward, embed_row);
-    for (uint32_t l = 0; l < model->shape.layer_count; l++) {
+    over_rows(forward, begin_row);
+    for (uint32_t l = 0; l < model->shape.layer_count && !status; l++) {
         forward->layer = &model->layers[l];
         forward->layer_index = l;
         if (all_cancelled(batch))
             return error_set(err, HEARTH_E_CANCELLED, "cancelled");
-        run_attention(forward);
-        if (all_cancelled(batch))
-            return error_set(err, HEARTH_E_CANCELLED, "cancelled");
-        run_feed_forward(forward);
+        status = run_layer(forward, err);
     }
-    run_output(forward);
-    return 0;
+    if (!status)
+        run_output(forward);
+    return status;
 }
 
 int forward_create(const struct forward_options *options, struct forward **out,

@@ -8,7 +8,8 @@
 
 /* The widest row of each kind over all layers. */
 struct widths {
-    size_t query, key, value, ff, attention;
+    size_t query, key, value, attention;
+    size_t gated_bytes;
 };
 
 static size_t larger(size_t a, size_t b)
@@ -25,7 +26,9 @@ static struct widths widths_of(const struct model *model)
         widths.query = larger(widths.query, layer->query.rows);
         widths.key = larger(widths.key, layer->key.rows);
         widths.value = larger(widths.value, layer->value.rows);
-        widths.ff = larger(widths.ff, layer->gate.rows);
+        enum activation_form form = activation_form_of(layer->down.type);
+        widths.gated_bytes =
+            larger(widths.gated_bytes, activation_row_bytes(form, layer->down.columns));
         widths.attention = larger(widths.attention, layer->attention_output.columns);
     }
     return widths;
@@ -49,11 +52,12 @@ int workspace_init(struct workspace *workspace, const struct model *model, size_
 {
     struct widths widths = widths_of(model);
     size_t embedding = model->shape.embedding_length;
-    size_t widest = larger(larger(embedding, widths.attention), widths.ff);
+    size_t widest = larger(embedding, widths.attention);
     *workspace = (struct workspace){
         .rows_max = rows_max,
         .pairs_max = model->rope.pairs,
         .scratch_width = (widest + 15) / 16 * 16,
+        .tile_floats = 2 * TILE_ROWS * rows_max,
         .vocabulary = model->shape.vocabulary,
     };
     struct workspace *w = workspace;
@@ -63,16 +67,16 @@ int workspace_init(struct workspace *workspace, const struct model *model, size_
     w->query = area(w, rows_max, widths.query * f);
     w->key = area(w, rows_max, widths.key * f);
     w->value = area(w, rows_max, widths.value * f);
-    w->gate = area(w, rows_max, widths.ff * f);
-    w->up = area(w, rows_max, widths.ff * f);
+    w->tiles = area(w, threads, w->tile_floats * f);
     w->angles = area(w, ROPE_KINDS * rows_max, 2 * w->pairs_max * f);
     w->scratch = area(w, threads, w->scratch_width * f);
-    w->logit_rows = area(w, rows_max, sizeof *w->logit_rows);
-    bool whole = w->x && w->y && w->query && w->key && w->value && w->gate && w->up && w->angles &&
-                 w->scratch && w->logit_rows;
+    w->gated = area(w, rows_max, widths.gated_bytes);
+    w->runs = area(w, rows_max, sizeof *w->runs);
+    bool whole = w->x && w->y && w->query && w->key && w->value && w->tiles && w->gated &&
+                 w->angles && w->scratch && w->runs;
     for (unsigned form = 0; form < ACTIVATION_FORMS; form++) {
         size_t bytes = activation_row_bytes((enum activation_form)form, widest);
-        w->activations[form] = area(w, rows_max, bytes);
+        w->activations[form] = area(w, 2 * rows_max, bytes);
         whole = whole && w->activations[form];
     }
     if (!whole) {

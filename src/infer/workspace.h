@@ -7,22 +7,27 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "infer/forward.h"
 #include "kernel/kernel.h"
 #include "model/model.h"
 
 #define ROPE_KINDS 2 /* of global and of window layers */
 
+/* Rows of two matrices whose products with a whole chunk fit into a thread's tile: a group of the
+ * widest activation form. */
+#define TILE_ROWS 256
+
 struct workspace {
     float *x, *y;                        /* [rows][embedding] */
     float *query, *key, *value;          /* [rows][heads * size] */
-    float *gate, *up;                    /* [rows][feed-forward length] */
-    void *activations[ACTIVATION_FORMS]; /* [rows], for the widest matrix */
+    void *activations[ACTIVATION_FORMS]; /* [2 * rows]: what matrices multiply with */
+    void *gated;                         /* [rows]: what the feed-forward's last one does */
+    float *tiles;                        /* [threads][tile_floats]: products on their way */
     float *angles;                       /* [ROPE_KINDS][rows][2 * pairs], cosines before sines */
     float *scratch;                      /* [threads][width] */
     float *logits;                       /* [logit rows][vocabulary] */
-    size_t *logit_rows;                  /* [rows]: the batch rows whose logits are computed */
-    size_t logit_row_count;
-    size_t rows_max, pairs_max, scratch_width, vocabulary;
+    struct run *runs;                    /* [rows] of a narrowed batch */
+    size_t rows_max, pairs_max, scratch_width, tile_floats, vocabulary;
     size_t logits_capacity; /* rows */
     struct workspace_area {
         void *memory;
@@ -43,11 +48,14 @@ static inline float *workspace_row(float *rows, size_t row, size_t width)
 }
 
 /* Cosines, then sines, of one rope kind and row. */
-static inline float *workspace_angles(const struct workspace *workspace, const struct rope *rope,
-                                      unsigned kind, size_t row)
+static inline float *workspace_angles(const struct workspace *workspace, unsigned kind, size_t row)
 {
-    return workspace->angles +
-           (kind * workspace->rows_max * workspace->pairs_max + row * rope->pairs) * 2;
+    return workspace->angles + (kind * workspace->rows_max + row) * workspace->pairs_max * 2;
+}
+
+static inline float *workspace_tile(const struct workspace *workspace, unsigned thread)
+{
+    return workspace->tiles + thread * workspace->tile_floats;
 }
 
 /* A thread's own row, wide enough for any row of the model. */

@@ -32,6 +32,13 @@ enum activation_form activation_form_of(uint32_t weight_type);
 /* Bytes that one row of k activations takes in a form; a multiple of 64. */
 size_t activation_row_bytes(enum activation_form form, size_t k);
 
+/* Where element k of a row lies, in bytes; k is a multiple of the form's group. */
+size_t activation_offset(enum activation_form form, size_t k);
+
+/* x becomes what rounding it lost: x minus the k elements that `row`, of a quantized form, holds of
+ * it. */
+void activation_subtract(enum activation_form form, const void *row, size_t k, float *x);
+
 struct matmul {
     uint32_t type;             /* of the weights */
     const void *weights;       /* the first row of the matrix */

@@ -30,23 +30,45 @@ enum activation_form activation_form_of(uint32_t weight_type)
     }
 }
 
-size_t activation_row_bytes(enum activation_form form, size_t k)
+size_t activation_offset(enum activation_form form, size_t k)
 {
-    size_t bytes = 0;
     switch (form) {
     case ACTIVATION_F32:
-        bytes = k * sizeof(float);
-        break;
+        return k * sizeof(float);
     case ACTIVATION_Q8:
-        bytes = k / BLOCK_SIZE * sizeof(struct activation_q8);
-        break;
+        return k / BLOCK_SIZE * sizeof(struct activation_q8);
     case ACTIVATION_Q8_256:
-        bytes = k / SUPERBLOCK_SIZE * sizeof(struct activation_q8_256);
-        break;
+        return k / SUPERBLOCK_SIZE * sizeof(struct activation_q8_256);
     case ACTIVATION_FORMS:
-        assert(false);
+        break;
     }
-    return (bytes + 63) / 64 * 64;
+    assert(false);
+    return 0;
+}
+
+size_t activation_row_bytes(enum activation_form form, size_t k)
+{
+    return (activation_offset(form, k) + 63) / 64 * 64;
+}
+
+static void subtract_group(float d, const int8_t *q, size_t n, float *x)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] -= d * (float)q[i];
+}
+
+void activation_subtract(enum activation_form form, const void *row, size_t k, float *x)
+{
+    if (form == ACTIVATION_Q8) {
+        const struct activation_q8 *block = row;
+        for (size_t i = 0; i < k; i += BLOCK_SIZE, block++)
+            subtract_group(block->d, block->q, BLOCK_SIZE, x + i);
+    } else {
+        const struct activation_q8_256 *block = row;
+        assert(form == ACTIVATION_Q8_256);
+        for (size_t i = 0; i < k; i += SUPERBLOCK_SIZE, block++)
+            subtract_group(block->d, block->q, SUPERBLOCK_SIZE, x + i);
+    }
 }
 
 void quantize_fill_ref(struct kernels *kernels)
