@@ -1,10 +1,12 @@
 #!/bin/sh
 # Installs the Debian packages that building and testing need, where it may; otherwise prints the
 # one command that does. Does nothing, fast, when all are there.
+# With --arm64: what cross-building for ARM and running the result need instead.
 set -eu
 needed='gcc g++ make cmake ninja-build pkg-config clang clang-format libclang-rt-14-dev
 libpcre2-dev libjansson-dev libutf8proc-dev libedit-dev libcmocka-dev
 python3 python3-pip ca-certificates'
+[ "${1:-}" != --arm64 ] || needed='gcc-aarch64-linux-gnu qemu-user'
 
 command -v dpkg-query >/dev/null 2>&1 || {
     echo "This is no Debian system: please see to it that the equivalents of these are installed:" >&2
@@ -21,7 +23,8 @@ python3 -m pip --version >/dev/null 2>&1 && missing=$(echo "$missing " | sed 's/
 missing=$(echo $missing)
 [ -n "$missing" ] || exit 0
 
-command="apt-get install -y --no-install-recommends $missing"
+# gcc-aarch64-linux-gnu conflicts with gcc-multilib: better without than in place of it
+command="apt-get install -y --no-install-recommends --no-remove $missing"
 if [ "$(id -u)" = 0 ]; then
     run=
 elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then

@@ -26,6 +26,19 @@ build_of() {
     [ "$1" = release ] && echo build || echo "build-$1"
 }
 
+# The NEON kernels in an emulator; a processor that has them ran them in `check release`.
+check_arm64() { # TARGET [ctest arguments]
+    [ "$(uname -m)" != aarch64 ] || return 0
+    scripts/packages.sh --arm64 && scripts/arm64.sh || {
+        echo "skipped: the tests of the ARM kernels (no cross compiler, emulator or arm64 packages)" >&2
+        return 0
+    }
+    cmake --preset arm64 > /dev/null
+    cmake --build --preset arm64 --target "$1"
+    shift
+    ctest --test-dir build-arm64 --output-on-failure "$@"
+}
+
 # Every template that was fetched, times a list of conversations, against Python's jinja2.
 compare_templates() {
     python3 -m pip install -q --disable-pip-version-check --target build/python jinja2 2> /dev/null
@@ -40,9 +53,11 @@ if [ "$all" = --all ]; then
     check tsan -L 'base|kv|infer'
     CC=clang cmake -S . -B build-clang -G Ninja > /dev/null
     cmake --build build-clang
+    check_arm64 all -L 'base|gguf|kernel|kv|infer'
     compare_templates
 else
     check release -LE long
     # what parses bytes from outside runs under the sanitizers in every change
     check asan -LE long -L 'base|gguf|model|bad-files'
+    check_arm64 tests/kernel/all -L kernel
 fi

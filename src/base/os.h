@@ -44,6 +44,14 @@ void os_wake(const _Atomic uint32_t *word, uint32_t count); /* at most so many t
 /* How many threads can really run: affinity mask and cgroup quota considered; at least 1. */
 unsigned os_usable_cores(void);
 
+/* ---- processor ---- */
+/* What only the system can say: a program may not read ARM's identification registers. All false on
+ * other processors. */
+struct os_arm_features {
+    bool dotprod, i8mm;
+};
+struct os_arm_features os_arm_features(void);
+
 /* ---- this process's memory, in bytes ---- */
 struct os_memory {
     uint64_t private_bytes; /* RssAnon + RssShmem + swap */

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -221,6 +222,20 @@ unsigned os_usable_cores(void)
     if (quota && quota < cores)
         cores = quota;
     return cores ? cores : 1;
+}
+
+/* ---- processor ---- */
+
+struct os_arm_features os_arm_features(void)
+{
+#if defined(__aarch64__)
+    return (struct os_arm_features){
+        .dotprod = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0,
+        .i8mm = (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0,
+    };
+#else
+    return (struct os_arm_features){0};
+#endif
 }
 
 /* ---- memory of this process ---- */

@@ -2,6 +2,8 @@
 
 #include <stdint.h>
 
+#include "base/os.h"
+
 #if (defined(__x86_64__) || defined(__i386__)) && defined(__GNUC__)
 #include <cpuid.h>
 
@@ -58,7 +60,8 @@ struct cpu_features cpu_detect(void)
 
 struct cpu_features cpu_detect(void)
 {
-    return (struct cpu_features){0};
+    struct os_arm_features arm = os_arm_features();
+    return (struct cpu_features){.neon = arm.dotprod, .i8mm = arm.dotprod && arm.i8mm};
 }
 
 #endif

@@ -8,9 +8,11 @@ struct cpu_features {
     bool avx2;        /* AVX2, FMA, F16C and the ymm state */
     bool avx512;      /* AVX-512 F, BW, DQ, VL, VNNI and the zmm and mask state; avx2 as well */
     bool avx512_bf16; /* AVX-512 BF16; avx512 as well */
+    bool neon;        /* of 64-bit ARM, with dot products of bytes (FEAT_DotProd) */
+    bool i8mm;        /* and with products of 2 x 8 by 8 x 2 bytes (FEAT_I8MM); neon as well */
 };
 
-/* Reads CPUID and XCR0; all false on processors that are no x86. */
+/* Reads CPUID and XCR0, or asks the system; all false on other processors than x86 and ARM. */
 struct cpu_features cpu_detect(void);
 
 #endif

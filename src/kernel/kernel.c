@@ -5,6 +5,14 @@
 #include "kernel/cpu.h"
 #include "kernel/tiers.h"
 
+#if defined(KERNEL_X86)
+#define TIER_NAMES "ref, avx2 and avx512"
+#elif defined(KERNEL_ARM)
+#define TIER_NAMES "ref, neon and i8mm"
+#else
+#define TIER_NAMES "ref alone"
+#endif
+
 struct tier {
     const char *name;
     bool (*available)(const struct cpu_features *cpu);
@@ -54,12 +62,27 @@ static void fill_avx512(struct kernels *kernels)
 }
 #endif
 
+#ifdef KERNEL_ARM
+static bool has_neon(const struct cpu_features *cpu)
+{
+    return cpu->neon;
+}
+
+static void fill_neon(struct kernels *kernels)
+{
+    vector_fill_neon(&kernels->vector);
+}
+#endif
+
 /* Ascending: a tier overwrites what it has in the table of those before it. */
 static const struct tier tiers[] = {
     {"ref", always, fill_ref},
 #ifdef KERNEL_X86
     {"avx2", has_avx2, fill_avx2},
     {"avx512", has_avx512, fill_avx512},
+#endif
+#ifdef KERNEL_ARM
+    {"neon", has_neon, fill_neon},
 #endif
 };
 enum { TIERS = sizeof(tiers) / sizeof(tiers[0]) };
@@ -82,7 +105,7 @@ int kernels_select(const char *wanted, struct kernels *out, struct hearth_error 
     const struct tier *tier = find_tier(wanted, &cpu);
     if (tier == NULL)
         return error_set(err, HEARTH_E_ARGUMENT,
-                         "no kernels are called \"%.32s\"; there are ref, avx2 and avx512", wanted);
+                         "no kernels are called \"%.32s\"; there are " TIER_NAMES, wanted);
     if (!tier->available(&cpu))
         return error_set(err, HEARTH_E_UNSUPPORTED,
                          "this processor (or its operating system) has no %s", tier->name);

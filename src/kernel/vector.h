@@ -42,5 +42,6 @@ struct vector_kernels {
 void vector_fill_ref(struct vector_kernels *out);
 void vector_fill_avx2(struct vector_kernels *out);   /* only where the CPU has AVX2, FMA, F16C */
 void vector_fill_avx512(struct vector_kernels *out); /* only with AVX-512 F BW DQ VL VNNI */
+void vector_fill_neon(struct vector_kernels *out);   /* only with the dot products of ARMv8.2 */
 
 #endif
