@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "kernel/matmul_panel.h"
+#include "kernel/matvec.h"
 #include "kernel/tiers.h"
 
 #define QUANTIZE(name) name##_avx2
@@ -398,7 +399,8 @@ SWEEPS(sweep_iq4_xs, sweep_q8_256, (struct k_shape){32, 4, 0, false})
                                                COLUMNS_MAX,                                        \
                                                {sweep##_1, sweep##_2},                             \
                                                NULL};                                              \
-        matmul_panels(task, &type);                                                                \
+        if (!matvec_avx2(task))                                                                    \
+            matmul_panels(task, &type);                                                            \
     }
 PANEL_TYPES(DEFINE_MATMUL)
 #undef DEFINE_MATMUL
