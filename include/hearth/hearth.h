@@ -265,6 +265,42 @@ HEARTH_API int hearth_sampler_accept(struct hearth_sampler *sampler, uint32_t id
 HEARTH_API int hearth_sampler_sample(struct hearth_sampler *sampler, const float *logits,
                                      uint32_t *id, struct hearth_error *err);
 
+/* ---- measuring ---- */
+
+enum hearth_limit { /* bits */
+                    HEARTH_LIMIT_READ = 1,
+                    HEARTH_LIMIT_ARITHMETIC = 2,
+};
+
+/* What the machine can do at best with the threads and the kernels of an engine: nothing that
+ * computes with the same arithmetic is faster. 0: not measured, or the machine cannot do it.
+ * Operations count a multiplication and an addition as two. */
+struct hearth_limits {
+    double read_bytes_per_s; /* of memory that no cache holds */
+    double int8_per_s;       /* int8 products summed up in int32 */
+    double f32_per_s;        /* fused multiply-add of floats */
+    double bf16_per_s;       /* bfloat16 products summed up in floats */
+};
+/* Measures the limits that `what` (bits of enum hearth_limit) names, each in about 50 ms. The speed
+ * of a machine drifts, so compare with what was measured right before or after. Reading takes
+ * 512 MiB of private memory meanwhile. */
+HEARTH_API int hearth_engine_limits(struct hearth_engine *engine, unsigned what,
+                                    struct hearth_limits *out, struct hearth_error *err);
+
+/* Multiplications by weights, by the arithmetic that can do them fastest. */
+struct hearth_products {
+    uint64_t int8, f32, bf16;
+};
+/* The least that computing takes. A step of several tokens reads the weights once. */
+struct hearth_work {
+    uint64_t weight_bytes;         /* read by a step that computes logits */
+    uint64_t kv_bytes;             /* read for one token behind `depth` others */
+    struct hearth_products token;  /* for each token */
+    struct hearth_products logits; /* for each row of logits, in addition */
+};
+HEARTH_API void hearth_engine_work(const struct hearth_engine *engine, uint32_t depth,
+                                   struct hearth_work *out);
+
 /* ---- memory of this process ---- */
 
 struct hearth_memory {
@@ -274,6 +310,8 @@ struct hearth_memory {
     uint64_t peak_bytes; /* the highest resident size so far, both together */
 };
 HEARTH_API int hearth_process_memory(struct hearth_memory *out);
+/* Begins the peak anew with what is resident. HEARTH_E_UNSUPPORTED where the system cannot. */
+HEARTH_API int hearth_process_peak_reset(void);
 
 #ifdef __cplusplus
 }

@@ -59,6 +59,7 @@ struct os_memory {
     uint64_t peak_bytes;    /* the highest resident size so far, mapped included */
 };
 bool os_process_memory(struct os_memory *out);
+bool os_process_peak_reset(void); /* peak_bytes begins anew */
 
 /* ---- terminal and signals ---- */
 bool os_is_terminal(int fd);

@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum exit_code {
     EXIT_CODE_OK = 0,
@@ -28,10 +29,18 @@ enum option_type {
     OPTION_FILE,   /* the same, a path */
     OPTION_TEXTS,  /* struct text_list; the option may be repeated */
     OPTION_CHOICE, /* int: the index into `choices` */
+    OPTION_COUNTS, /* struct count_list: numbers with commas between them */
 };
 
 struct text_list {
     const char **items; /* freed by options_finish; the texts are argv's */
+    size_t count;
+};
+
+#define COUNT_LIST_MAX 32
+
+struct count_list {
+    uint32_t items[COUNT_LIST_MAX];
     size_t count;
 };
 
@@ -94,6 +103,6 @@ struct program {
 const struct command *program_find(const struct program *program, const char *name);
 
 extern const struct command command_run, command_inspect, command_tokenize, command_perplexity,
-    command_completion, command_help;
+    command_bench, command_completion, command_help;
 
 #endif

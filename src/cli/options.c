@@ -86,6 +86,12 @@ void option_default(const struct option *option, const void *settings, struct bu
     case OPTION_CHOICE:
         buffer_format(out, "%s", option->choices[*(const int *)value]);
         break;
+    case OPTION_COUNTS: {
+        const struct count_list *list = value;
+        for (size_t i = 0; i < list->count; i++)
+            buffer_format(out, "%s%lu", i ? "," : "", (unsigned long)list->items[i]);
+        break;
+    }
     default:
         break;
     }
@@ -213,6 +219,32 @@ static int set_choice(const struct parser *parser, const struct option *option, 
     return status;
 }
 
+static int set_counts(const struct parser *parser, const struct option *option, const char *value)
+{
+    struct count_list list = {0};
+    const char *at = value;
+    for (;;) {
+        char *end;
+        errno = 0;
+        long long number = strtoll(at, &end, 10);
+        if (end == at || (*end != '\0' && *end != ',') || errno != 0 ||
+            !in_range(option, (double)number))
+            return error_set(parser->err, HEARTH_E_ARGUMENT,
+                             "--%s takes whole numbers from %.16g to %.16g, with commas between "
+                             "them, not '%s'",
+                             option->name, option->min, option->max, value);
+        if (list.count == COUNT_LIST_MAX)
+            return error_set(parser->err, HEARTH_E_ARGUMENT, "--%s takes at most %d numbers",
+                             option->name, COUNT_LIST_MAX);
+        list.items[list.count++] = (uint32_t)number;
+        if (*end == '\0')
+            break;
+        at = end + 1;
+    }
+    *(struct count_list *)field(parser->settings, option->offset) = list;
+    return 0;
+}
+
 static int add_text(const struct parser *parser, const struct option *option, const char *value)
 {
     struct text_list *list = field(parser->settings, option->offset);
@@ -241,6 +273,8 @@ static int set_value(struct parser *parser, const struct option *option, const c
         return add_text(parser, option, value);
     case OPTION_CHOICE:
         return set_choice(parser, option, value);
+    case OPTION_COUNTS:
+        return set_counts(parser, option, value);
     case OPTION_FLAG:
         break;
     }

@@ -222,3 +222,8 @@ int hearth_process_memory(struct hearth_memory *out)
     };
     return 0;
 }
+
+int hearth_process_peak_reset(void)
+{
+    return os_process_peak_reset() ? 0 : HEARTH_E_UNSUPPORTED;
+}
