@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "kernel/matmul_panel.h"
+#include "kernel/matvec.h"
 #include "kernel/tiers.h"
 
 #define QUANTIZE(name) name##_avx512
@@ -418,7 +419,8 @@ SWEEPS(sweep_iq4_xs, sweep_q8_256, (struct k_shape){32, 32, 128, 0, false})
             4,                                                                                     \
             {sweep##_1x1, sweep##_1x2, sweep##_1x3, sweep##_1x4},                                  \
             sweep##_2x4};                                                                          \
-        matmul_panels(task, &type);                                                                \
+        if (!matvec_avx512(task))                                                                  \
+            matmul_panels(task, &type);                                                            \
     }
 PANEL_TYPES(DEFINE_MATMUL)
 #undef DEFINE_MATMUL

@@ -14,5 +14,6 @@ enum { MATVEC_COLUMNS_MAX = 4 };
 /* Computes the product if it is one for these kernels; false: nothing was done. */
 bool matvec_avx2(const struct matmul *task);
 bool matvec_avxvnni(const struct matmul *task);
+bool matvec_avx512(const struct matmul *task);
 
 #endif

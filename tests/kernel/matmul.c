@@ -250,10 +250,10 @@ static size_t row_elements(uint32_t type, size_t blocks, struct random *random)
 static void check_sizes(const struct kernels *ref, const struct kernels *tier)
 {
     static const size_t rows[] = {1, 2, 15, 16, 17, 33, 49};
-    static const size_t columns[] = {1, 2, 3, 4, 5, 7, 8, 9, 16, 33};
+    static const size_t columns[] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 33};
     struct random random = random_from_seed(3);
     for (int t = 0; t < TYPE_COUNT; t++) {
-        for (size_t i = 0; i < 70; i++) {
+        for (size_t i = 0; i < 77; i++) {
             struct operands operands = {
                 .type = all_types[t], .rows = rows[i % 7], .columns = columns[i / 7]};
             operands.k = row_elements(operands.type, 1 + (i * 5) % BLOCKS_MAX, &random);
