@@ -70,7 +70,13 @@ static bool has_neon(const struct cpu_features *cpu)
 
 static void fill_neon(struct kernels *kernels)
 {
+    matmul_fill_neon(kernels);
     vector_fill_neon(&kernels->vector);
+}
+
+static bool has_i8mm(const struct cpu_features *cpu)
+{
+    return cpu->i8mm;
 }
 #endif
 
@@ -78,11 +84,10 @@ static void fill_neon(struct kernels *kernels)
 static const struct tier tiers[] = {
     {"ref", always, fill_ref},
 #ifdef KERNEL_X86
-    {"avx2", has_avx2, fill_avx2},
-    {"avx512", has_avx512, fill_avx512},
+    {"avx2", has_avx2, fill_avx2}, {"avx512", has_avx512, fill_avx512},
 #endif
 #ifdef KERNEL_ARM
-    {"neon", has_neon, fill_neon},
+    {"neon", has_neon, fill_neon}, {"i8mm", has_i8mm, matmul_fill_i8mm},
 #endif
 };
 enum { TIERS = sizeof(tiers) / sizeof(tiers[0]) };

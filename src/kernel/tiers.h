@@ -10,6 +10,8 @@ void quantize_fill_ref(struct kernels *kernels);
 void matmul_fill_ref(struct kernels *kernels);
 void matmul_fill_avx2(struct kernels *kernels);
 void matmul_fill_avx512(struct kernels *kernels);
+void matmul_fill_neon(struct kernels *kernels);
+void matmul_fill_i8mm(struct kernels *kernels);
 
 /* Dequantization (dequantize.c), the same in all tiers. */
 void dequantize_fill(struct kernels *kernels);
