@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "kv/pool.h"
 
 /* A block's reference count lives in front of its parts, on a cache line of its own. */
 #define BLOCK_HEADER 64
@@ -98,6 +99,21 @@ uint64_t kv_pool_bytes_for(const struct kv_pool *pool, uint64_t tokens)
     return bytes;
 }
 
+uint32_t kv_pool_groups(const struct kv_pool *pool)
+{
+    return pool->group_count;
+}
+
+uint32_t kv_group_window(const struct kv_pool *pool, uint32_t group)
+{
+    return pool->groups[group].window;
+}
+
+size_t kv_group_block_bytes(const struct kv_pool *pool, uint32_t group)
+{
+    return pool->groups[group].block_bytes;
+}
+
 enum kv_type kv_pool_type(const struct kv_pool *pool)
 {
     return pool->type;
@@ -115,7 +131,7 @@ size_t kv_part_offset(const struct kv_pool *pool, uint32_t layer, uint32_t head)
 
 /* ---- blocks ---- */
 
-static int block_acquire(struct kv_pool *pool, uint32_t group, void **out, struct hearth_error *err)
+int kv_block_acquire(struct kv_pool *pool, uint32_t group, void **out, struct hearth_error *err)
 {
     size_t size = pool->groups[group].block_bytes;
     if (pool->bytes_max && pool->bytes + size > pool->bytes_max)
@@ -132,7 +148,20 @@ static int block_acquire(struct kv_pool *pool, uint32_t group, void **out, struc
     return 0;
 }
 
-static void block_release(struct kv_pool *pool, uint32_t group, void *memory)
+void kv_block_retain(void *memory)
+{
+    struct block *block = memory;
+    if (block)
+        block->references++;
+}
+
+bool kv_block_shared(const void *memory)
+{
+    const struct block *block = memory;
+    return block->references > 1;
+}
+
+void kv_block_release(struct kv_pool *pool, uint32_t group, void *memory)
 {
     struct block *block = memory;
     if (!block || --block->references)
@@ -156,25 +185,29 @@ void kv_table_finish(struct kv_table *table)
     kv_table_init(table, table->pool);
 }
 
-static uint32_t blocks_for(uint32_t tokens)
+int kv_table_widen(struct kv_table *table, uint32_t g, uint32_t count, struct hearth_error *err)
 {
-    return tokens / KV_BLOCK_TOKENS + (tokens % KV_BLOCK_TOKENS != 0);
+    struct kv_group_table *group = &table->groups[g];
+    if (count <= group->capacity)
+        return 0;
+    uint32_t capacity = group->capacity + group->capacity / 2 + 16;
+    capacity = capacity > count ? capacity : count;
+    void **blocks = mem_realloc_array(group->blocks, capacity, sizeof *blocks);
+    if (!blocks)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for a table of KV blocks");
+    group->blocks = blocks;
+    group->capacity = capacity;
+    return 0;
 }
 
 static int grow_group(struct kv_table *table, uint32_t g, uint32_t count, struct hearth_error *err)
 {
     struct kv_group_table *group = &table->groups[g];
-    if (count > group->capacity) {
-        uint32_t capacity = group->capacity + group->capacity / 2 + 16;
-        capacity = capacity > count ? capacity : count;
-        void **blocks = mem_realloc_array(group->blocks, capacity, sizeof *blocks);
-        if (!blocks)
-            return error_set(err, HEARTH_E_MEMORY, "no memory for a table of KV blocks");
-        group->blocks = blocks;
-        group->capacity = capacity;
-    }
+    int status = kv_table_widen(table, g, count, err);
+    if (status)
+        return status;
     while (group->count < count) {
-        int status = block_acquire(table->pool, g, &group->blocks[group->count], err);
+        status = kv_block_acquire(table->pool, g, &group->blocks[group->count], err);
         if (status)
             return status;
         group->count++;
@@ -187,10 +220,29 @@ static void cut_group(struct kv_table *table, uint32_t g, uint32_t count)
     struct kv_group_table *group = &table->groups[g];
     while (group->count > count) {
         group->count--;
-        block_release(table->pool, g, group->blocks[group->count]);
+        kv_block_release(table->pool, g, group->blocks[group->count]);
     }
     if (group->first > group->count)
         group->first = group->count;
+}
+
+/* Copy on write: the block that the next token goes into becomes the table's own. */
+static int own_last_block(struct kv_table *table, uint32_t g, struct hearth_error *err)
+{
+    struct kv_group_table *group = &table->groups[g];
+    if (table->tokens % KV_BLOCK_TOKENS == 0)
+        return 0;
+    void **last = &group->blocks[table->tokens / KV_BLOCK_TOKENS], *copy = NULL;
+    if (!kv_block_shared(*last))
+        return 0;
+    int status = kv_block_acquire(table->pool, g, &copy, err);
+    if (status)
+        return status;
+    memcpy((char *)copy + BLOCK_HEADER, (char *)*last + BLOCK_HEADER,
+           table->pool->groups[g].block_bytes - BLOCK_HEADER);
+    kv_block_release(table->pool, g, *last);
+    *last = copy;
+    return 0;
 }
 
 int kv_table_reserve(struct kv_table *table, uint32_t tokens, struct hearth_error *err)
@@ -198,7 +250,9 @@ int kv_table_reserve(struct kv_table *table, uint32_t tokens, struct hearth_erro
     if (tokens <= table->tokens)
         return 0;
     for (uint32_t g = 0; g < table->pool->group_count; g++) {
-        int status = grow_group(table, g, blocks_for(tokens), err);
+        int status = own_last_block(table, g, err);
+        if (!status)
+            status = grow_group(table, g, kv_blocks_for(tokens), err);
         if (status) {
             kv_table_truncate(table, table->tokens);
             return status;
@@ -211,24 +265,18 @@ int kv_table_reserve(struct kv_table *table, uint32_t tokens, struct hearth_erro
 void kv_table_truncate(struct kv_table *table, uint32_t tokens)
 {
     for (uint32_t g = 0; g < table->pool->group_count; g++)
-        cut_group(table, g, blocks_for(tokens));
+        cut_group(table, g, kv_blocks_for(tokens));
     if (tokens < table->tokens)
         table->tokens = tokens;
-}
-
-/* The first token that one at position `next` sees through a window. */
-static uint32_t first_visible(uint32_t window, uint32_t next)
-{
-    return window == 0 || next < window ? 0 : next + 1 - window;
 }
 
 void kv_table_slide(struct kv_table *table, uint32_t next)
 {
     for (uint32_t g = 0; g < table->pool->group_count; g++) {
         struct kv_group_table *group = &table->groups[g];
-        uint32_t first = first_visible(table->pool->groups[g].window, next) / KV_BLOCK_TOKENS;
+        uint32_t first = kv_first_visible(table->pool->groups[g].window, next) / KV_BLOCK_TOKENS;
         for (; group->first < first && group->first < group->count; group->first++) {
-            block_release(table->pool, g, group->blocks[group->first]);
+            kv_block_release(table->pool, g, group->blocks[group->first]);
             group->blocks[group->first] = NULL;
         }
     }
@@ -237,10 +285,33 @@ void kv_table_slide(struct kv_table *table, uint32_t next)
 bool kv_table_covers(const struct kv_table *table, uint32_t next)
 {
     for (uint32_t g = 0; g < table->pool->group_count; g++) {
-        uint32_t visible = first_visible(table->pool->groups[g].window, next);
+        uint32_t visible = kv_first_visible(table->pool->groups[g].window, next);
         /* the first token of all, for one, sees none that would have to be held */
         if (visible < next && table->groups[g].first * KV_BLOCK_TOKENS > visible)
             return false;
     }
     return true;
+}
+
+int kv_table_share(struct kv_table *to, const struct kv_table *from, uint32_t tokens,
+                   struct hearth_error *err)
+{
+    assert(to->tokens == 0 && tokens <= from->tokens && to->pool == from->pool);
+    uint32_t count = kv_blocks_for(tokens);
+    for (uint32_t g = 0; g < to->pool->group_count; g++) {
+        int status = kv_table_widen(to, g, count, err);
+        if (status)
+            return status;
+    }
+    for (uint32_t g = 0; g < to->pool->group_count; g++) {
+        struct kv_group_table *group = &to->groups[g];
+        group->first = from->groups[g].first < count ? from->groups[g].first : count;
+        group->count = count;
+        for (uint32_t b = 0; b < count; b++) {
+            group->blocks[b] = from->groups[g].blocks[b];
+            kv_block_retain(group->blocks[b]);
+        }
+    }
+    to->tokens = tokens;
+    return 0;
 }

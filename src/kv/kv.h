@@ -62,6 +62,10 @@ struct kv_table {
 void kv_table_init(struct kv_table *table, struct kv_pool *pool);
 void kv_table_finish(struct kv_table *table);
 
+/* Gives an empty table the first `tokens` tokens of another one of the same pool, sharing its
+ * blocks: each copies a shared block before it writes into it. HEARTH_E_MEMORY. */
+int kv_table_share(struct kv_table *to, const struct kv_table *from, uint32_t tokens,
+                   struct hearth_error *err);
 /* Blocks for tokens up to `tokens` in all. On failure (HEARTH_E_MEMORY, HEARTH_E_LIMIT with the
  * numbers) the table is as it was. */
 int kv_table_reserve(struct kv_table *table, uint32_t tokens, struct hearth_error *err);
