@@ -160,6 +160,7 @@ HEARTH_API void hearth_engine_close(struct hearth_engine *engine);
 /* Bytes that this engine takes now. */
 struct hearth_engine_memory {
     uint64_t kv_bytes;      /* committed KV blocks */
+    uint64_t cached_bytes;  /* those of them that only the prefix cache holds */
     uint64_t scratch_bytes; /* activations, logits */
 };
 HEARTH_API void hearth_engine_memory(const struct hearth_engine *engine,
@@ -188,6 +189,44 @@ HEARTH_API int hearth_sequence_truncate(struct hearth_sequence *sequence, size_t
                                         struct hearth_error *err);
 HEARTH_API size_t hearth_sequence_length(const struct hearth_sequence *sequence);  /* computed */
 HEARTH_API size_t hearth_sequence_pending(const struct hearth_sequence *sequence); /* queued */
+
+/* ---- what sequences share ---- */
+
+/* An engine remembers what its sequences computed: a tree of token ids with the KV blocks behind
+ * them, shared and copied when written. What no sequence uses is evicted, least recently used
+ * first, when kv_bytes_max or memory ends, or when asked. */
+
+/* Puts what the sequence holds into the prefix cache. For models with attention windows this is
+ * also a place where a later sequence can begin. Remembers less, without an error, where memory
+ * ends. */
+HEARTH_API void hearth_sequence_remember(struct hearth_sequence *sequence);
+/* Makes the sequence hold the longest beginning of `ids` that it holds already or that the prefix
+ * cache has, and drops the rest and what is queued. `reused` (may be NULL) becomes its length.
+ * (Logits come with tokens that are computed: give all but the last token of a prompt.) */
+HEARTH_API int hearth_sequence_reuse(struct hearth_sequence *sequence, const uint32_t *ids,
+                                     size_t count, size_t *reused, struct hearth_error *err);
+/* Another sequence with the first `count` tokens of this one, sharing their blocks.
+ * HEARTH_E_STATE where the model keeps only a window that no longer reaches back so far. */
+HEARTH_API int hearth_sequence_fork(const struct hearth_sequence *sequence, size_t count,
+                                    struct hearth_sequence **out, struct hearth_error *err);
+/* Evicts at least `bytes` of what only the prefix cache holds, or all; returns how many. */
+HEARTH_API uint64_t hearth_engine_trim(struct hearth_engine *engine, uint64_t bytes);
+
+/* Writes what a sequence holds, ids and KV blocks, in an order of its own: hearth_sequence_load of
+ * an engine with the same model and KV type, of this version on this kind of machine, takes it
+ * back. Returning false ends it with HEARTH_E_IO. */
+HEARTH_API int hearth_sequence_save(const struct hearth_sequence *sequence,
+                                    bool (*write)(void *context, const void *data, size_t size),
+                                    void *context, struct hearth_error *err);
+HEARTH_API uint64_t hearth_sequence_save_bytes(const struct hearth_sequence *sequence);
+/* Puts what was saved in the place of what the sequence holds. `read` gives exactly `size` bytes,
+ * or returns false. What is read is checked: damaged or forged data give HEARTH_E_FORMAT or numbers
+ * that mean nothing, never more. On failure the sequence is as it was. */
+HEARTH_API int hearth_sequence_load(struct hearth_sequence *sequence,
+                                    bool (*read)(void *context, void *data, size_t size),
+                                    void *context, struct hearth_error *err);
+/* The ids of the tokens that it holds: hearth_sequence_length of them, valid until it changes. */
+HEARTH_API const uint32_t *hearth_sequence_ids(const struct hearth_sequence *sequence);
 
 /* Makes the running step give up on this sequence within one layer and drops what is queued; what
  * was computed before the step stays. From any thread. The step reports HEARTH_E_CANCELLED for it;

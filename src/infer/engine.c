@@ -71,6 +71,9 @@ static int open_engine(struct hearth_engine *engine, const struct hearth_engine_
     status = engine_kv_pool(engine->model, type, options->kv_bytes_max, &engine->kv, err);
     if (status)
         return status;
+    engine->prefix = kv_prefix_create(engine->kv);
+    if (!engine->prefix)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for the prefix cache");
     engine->pool = pool_create(options->threads ? options->threads : os_usable_cores());
     if (!engine->pool)
         return error_set(err, HEARTH_E_MEMORY, "cannot start %u threads", options->threads);
@@ -111,6 +114,7 @@ void hearth_engine_close(struct hearth_engine *engine)
     assert(!engine->sequences);
     forward_destroy(engine->forward);
     pool_destroy(engine->pool);
+    kv_prefix_destroy(engine->prefix);
     kv_pool_destroy(engine->kv);
     mem_free(engine->runs);
     mem_free(engine->run_sequences);
@@ -120,6 +124,7 @@ void hearth_engine_close(struct hearth_engine *engine)
 void hearth_engine_memory(const struct hearth_engine *engine, struct hearth_engine_memory *out)
 {
     out->kv_bytes = kv_pool_bytes(engine->kv);
+    out->cached_bytes = kv_prefix_bytes(engine->prefix);
     out->scratch_bytes = forward_bytes(engine->forward);
 }
 
@@ -194,7 +199,21 @@ void hearth_sequence_close(struct hearth_sequence *sequence)
     kv_table_finish(&sequence->table);
     mem_free(sequence->ids);
     mem_free(sequence->wants_logits);
+    mem_free(sequence->held);
     mem_free(sequence);
+}
+
+bool sequence_widen(struct hearth_sequence *sequence, size_t count)
+{
+    if (count <= sequence->held_capacity)
+        return true;
+    size_t capacity = count + count / 2 + 64;
+    uint32_t *held = mem_realloc_array(sequence->held, capacity, sizeof *held);
+    if (!held)
+        return false;
+    sequence->held = held;
+    sequence->held_capacity = capacity;
+    return true;
 }
 
 static void drop_queue(struct hearth_sequence *sequence)
@@ -334,6 +353,22 @@ static void plan_run(struct hearth_sequence *sequence, size_t room, size_t *logi
     };
 }
 
+/* Room for a run's tokens; where the KV cache has none left, what only the prefix cache holds gives
+ * way. */
+static int reserve_run(struct hearth_engine *engine, struct hearth_sequence *sequence,
+                       uint32_t tokens, struct hearth_error *err)
+{
+    if (!sequence_widen(sequence, tokens))
+        return error_set(err, HEARTH_E_MEMORY, "no memory for %u tokens", tokens);
+    int status = kv_table_reserve(&sequence->table, tokens, err);
+    if (status != HEARTH_E_LIMIT && status != HEARTH_E_MEMORY)
+        return status;
+    uint64_t wanted = kv_pool_bytes_for(engine->kv, tokens - sequence->length + KV_BLOCK_TOKENS);
+    if (kv_prefix_evict(engine->prefix, wanted) == 0)
+        return status;
+    return kv_table_reserve(&sequence->table, tokens, err);
+}
+
 /* One sequence's part of the step: reserves its blocks, or marks it as failed. */
 static void add_run(struct hearth_engine *engine, struct hearth_sequence *sequence,
                     struct batch *batch, size_t *logits)
@@ -348,7 +383,7 @@ static void add_run(struct hearth_engine *engine, struct hearth_sequence *sequen
     plan_run(sequence, engine->chunk_tokens - batch->rows, logits, run);
     if (run->count == 0)
         return;
-    int status = kv_table_reserve(&sequence->table, run->position + run->count, &cause);
+    int status = reserve_run(engine, sequence, run->position + run->count, &cause);
     if (status) {
         fail_sequence(sequence, status, cause.text);
         sequence->logit_rows = 0;
@@ -386,6 +421,7 @@ static void finish_run(struct hearth_sequence *sequence, const struct run *run, 
         return;
     }
     sequence->first_logit_row = first_row;
+    memcpy(sequence->held + sequence->length, run->ids, run->count * sizeof *run->ids);
     sequence->length += run->count;
     sequence->taken += run->count;
     kv_table_slide(&sequence->table, sequence->length);

@@ -9,6 +9,7 @@
 #include "infer/forward.h"
 #include "kernel/kernel.h"
 #include "kv/kv.h"
+#include "kv/prefix.h"
 #include "model/model.h"
 
 struct hearth_model {
@@ -21,6 +22,7 @@ struct hearth_engine {
     struct kernels kernels;
     struct pool *pool;
     struct kv_pool *kv;
+    struct kv_prefix *prefix;
     struct forward *forward;
     uint32_t chunk_tokens;
     struct hearth_sequence *sequences; /* the next to be served first; NULL when there is none */
@@ -35,6 +37,8 @@ struct hearth_sequence {
     struct hearth_sequence *next, *previous;
     struct kv_table table;
     uint32_t length, context_max;
+    uint32_t *held; /* [length]: the ids of the tokens in the table */
+    size_t held_capacity;
     /* queued tokens; those before `taken` are computed already */
     uint32_t *ids;
     bool *wants_logits;
@@ -43,6 +47,9 @@ struct hearth_sequence {
     atomic_bool cancelled;
     struct hearth_error failure; /* code 0: none */
 };
+
+/* Room for `count` ids in `held`; false without memory. */
+bool sequence_widen(struct hearth_sequence *sequence, size_t count);
 
 /* The KV cache of a model: layers that see the same range of tokens share a group of blocks. */
 int engine_kv_pool(const struct model *model, enum kv_type type, uint64_t bytes_max,

@@ -6,9 +6,7 @@
 #include "base/memory.h"
 #include "kv/pool.h"
 
-/* A block's reference count lives in front of its parts, on a cache line of its own. */
-#define BLOCK_HEADER 64
-
+/* In front of a block's parts. */
 struct block {
     uint32_t references;
 };
@@ -33,7 +31,7 @@ static int place_layers(struct kv_pool *pool, const struct kv_pool_options *opti
                         struct hearth_error *err)
 {
     for (uint32_t g = 0; g < options->group_count; g++)
-        pool->groups[g] = (struct group){options->windows[g], BLOCK_HEADER};
+        pool->groups[g] = (struct group){options->windows[g], KV_BLOCK_HEADER};
     for (uint32_t l = 0; l < options->layer_count; l++) {
         const struct kv_layer *layer = &options->layers[l];
         if (options->type == KV_Q8_0 && (layer->key_size % 32 || layer->value_size % 32))
@@ -238,8 +236,8 @@ static int own_last_block(struct kv_table *table, uint32_t g, struct hearth_erro
     int status = kv_block_acquire(table->pool, g, &copy, err);
     if (status)
         return status;
-    memcpy((char *)copy + BLOCK_HEADER, (char *)*last + BLOCK_HEADER,
-           table->pool->groups[g].block_bytes - BLOCK_HEADER);
+    memcpy((char *)copy + KV_BLOCK_HEADER, (char *)*last + KV_BLOCK_HEADER,
+           table->pool->groups[g].block_bytes - KV_BLOCK_HEADER);
     kv_block_release(table->pool, g, *last);
     *last = copy;
     return 0;

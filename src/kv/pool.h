@@ -4,6 +4,9 @@
 
 #include "kv/kv.h"
 
+/* A block's reference count lives in front of its parts, on a cache line of its own. */
+#define KV_BLOCK_HEADER 64
+
 uint32_t kv_pool_groups(const struct kv_pool *pool);
 uint32_t kv_group_window(const struct kv_pool *pool, uint32_t group);
 /* Of a block of the group, its header included. */

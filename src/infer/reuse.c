@@ -1,0 +1,156 @@
+/* What sequences share and keep: the prefix cache, forks, and sequences as bytes. */
+
+#include <string.h>
+
+#include "base/memory.h"
+#include "infer/engine.h"
+#include "kv/image.h"
+
+/* ---- the prefix cache ---- */
+
+void hearth_sequence_remember(struct hearth_sequence *sequence)
+{
+    if (sequence->length > 0)
+        kv_prefix_insert(sequence->engine->prefix, sequence->held, sequence->length,
+                         &sequence->table);
+}
+
+uint64_t hearth_engine_trim(struct hearth_engine *engine, uint64_t bytes)
+{
+    return kv_prefix_evict(engine->prefix, bytes);
+}
+
+/* How many tokens of `ids` the sequence holds and could go on from. */
+static uint32_t held_beginning(const struct hearth_sequence *sequence, const uint32_t *ids,
+                               uint32_t count)
+{
+    uint32_t n = 0;
+    while (n < count && n < sequence->length && sequence->held[n] == ids[n])
+        n++;
+    return kv_table_covers(&sequence->table, n) ? n : 0;
+}
+
+/* Puts another table and its ids in the place of a sequence's. */
+static void replace_table(struct hearth_sequence *sequence, struct kv_table *table,
+                          const uint32_t *ids)
+{
+    kv_table_finish(&sequence->table);
+    sequence->table = *table;
+    sequence->length = table->tokens;
+    memcpy(sequence->held, ids, sequence->length * sizeof *ids);
+}
+
+int hearth_sequence_reuse(struct hearth_sequence *sequence, const uint32_t *ids, size_t count,
+                          size_t *reused, struct hearth_error *err)
+{
+    if (count > sequence->context_max)
+        return error_set(err, HEARTH_E_LIMIT, "%zu tokens would pass the context of %u", count,
+                         sequence->context_max);
+    if (!sequence_widen(sequence, count))
+        return error_set(err, HEARTH_E_MEMORY, "no memory for %zu tokens", count);
+    struct kv_table table;
+    kv_table_init(&table, sequence->engine->kv);
+    uint32_t own = held_beginning(sequence, ids, (uint32_t)count);
+    uint32_t cached = kv_prefix_match(sequence->engine->prefix, ids, (uint32_t)count, &table);
+    hearth_sequence_truncate(sequence, own, NULL);
+    if (cached > own)
+        replace_table(sequence, &table, ids);
+    else
+        kv_table_finish(&table);
+    if (reused)
+        *reused = sequence->length;
+    return 0;
+}
+
+int hearth_sequence_fork(const struct hearth_sequence *sequence, size_t count,
+                         struct hearth_sequence **out, struct hearth_error *err)
+{
+    struct hearth_sequence *fork;
+    if (count > sequence->length)
+        return error_set(err, HEARTH_E_ARGUMENT, "a sequence of %u tokens has no first %zu",
+                         sequence->length, count);
+    if (!kv_table_covers(&sequence->table, (uint32_t)count))
+        return error_set(err, HEARTH_E_STATE,
+                         "the attention window has moved on, token %zu cannot be gone back to",
+                         count);
+    int status = hearth_sequence_open(sequence->engine, sequence->context_max, &fork, err);
+    if (status)
+        return status;
+    if (!sequence_widen(fork, count))
+        status = error_set(err, HEARTH_E_MEMORY, "no memory for %zu tokens", count);
+    if (!status)
+        status = kv_table_share(&fork->table, &sequence->table, (uint32_t)count, err);
+    if (status) {
+        hearth_sequence_close(fork);
+        return status;
+    }
+    memcpy(fork->held, sequence->held, count * sizeof *fork->held);
+    fork->length = (uint32_t)count;
+    *out = fork;
+    return 0;
+}
+
+const uint32_t *hearth_sequence_ids(const struct hearth_sequence *sequence)
+{
+    return sequence->held;
+}
+
+/* ---- sequences as bytes: the KV image, then the ids ---- */
+
+uint64_t hearth_sequence_save_bytes(const struct hearth_sequence *sequence)
+{
+    return kv_image_bytes(&sequence->table) + sequence->length * sizeof *sequence->held;
+}
+
+int hearth_sequence_save(const struct hearth_sequence *sequence,
+                         bool (*write)(void *context, const void *data, size_t size), void *context,
+                         struct hearth_error *err)
+{
+    const struct kv_sink sink = {write, context};
+    int status = kv_image_write(&sequence->table, &sink, err);
+    if (!status && sequence->length > 0 &&
+        !write(context, sequence->held, sequence->length * sizeof *sequence->held))
+        status = error_set(err, HEARTH_E_IO, "the ids of a sequence could not be written");
+    return status;
+}
+
+static int read_ids(const struct hearth_sequence *sequence, const struct kv_source *source,
+                    uint32_t *ids, uint32_t count, struct hearth_error *err)
+{
+    uint32_t vocabulary = sequence->engine->model->shape.vocabulary;
+    if (count > 0 && !source->read(source->context, ids, count * sizeof *ids))
+        return error_set(err, HEARTH_E_IO, "the ids of a saved sequence could not be read");
+    for (uint32_t i = 0; i < count; i++) {
+        if (ids[i] >= vocabulary)
+            return error_set(err, HEARTH_E_FORMAT,
+                             "a saved sequence has token %u, the vocabulary has %u", ids[i],
+                             vocabulary);
+    }
+    return 0;
+}
+
+int hearth_sequence_load(struct hearth_sequence *sequence,
+                         bool (*read)(void *context, void *data, size_t size), void *context,
+                         struct hearth_error *err)
+{
+    const struct kv_source source = {read, context};
+    struct kv_table table;
+    uint32_t *ids = NULL;
+    kv_table_init(&table, sequence->engine->kv);
+    int status = kv_image_read(&table, sequence->context_max, &source, err);
+    if (!status) {
+        ids = mem_alloc_array(table.tokens + (size_t)1, sizeof *ids);
+        if (!ids || !sequence_widen(sequence, table.tokens))
+            status = error_set(err, HEARTH_E_MEMORY, "no memory for %u tokens", table.tokens);
+    }
+    if (!status)
+        status = read_ids(sequence, &source, ids, table.tokens, err);
+    if (!status) {
+        hearth_sequence_truncate(sequence, sequence->length, NULL); /* nothing stays queued */
+        replace_table(sequence, &table, ids);
+    } else {
+        kv_table_finish(&table);
+    }
+    mem_free(ids);
+    return status;
+}
