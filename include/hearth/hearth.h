@@ -340,6 +340,13 @@ struct hearth_work {
 HEARTH_API void hearth_engine_work(const struct hearth_engine *engine, uint32_t depth,
                                    struct hearth_work *out);
 
+/* Writes a GGUF file with random weights in the shapes and types of a real model, to be measured:
+ * `what` is SHAPE:TYPE, for instance "llama-3b:Q4_K_M" or "llama-1b:Q8_0". `fd` is open for
+ * writing. HEARTH_E_ARGUMENT names the shapes and types that there are. `options` may be NULL. */
+HEARTH_API int hearth_synthesize(const char *what, int fd,
+                                 const struct hearth_model_options *options,
+                                 struct hearth_error *err);
+
 /* ---- memory of this process ---- */
 
 struct hearth_memory {

@@ -11,6 +11,8 @@
 /* ---- memory ---- */
 size_t os_page_size(void);
 void *os_pages_alloc(size_t size); /* zeroed, committed on first write; NULL without memory */
+void os_pages_prefer_large(void *memory,
+                           size_t size); /* a hint: large pages, where there are any */
 void os_pages_free(void *memory, size_t size);
 void os_pages_discard(void *memory, size_t size);
 
@@ -23,6 +25,14 @@ struct os_mapping {
 int os_map_path(const char *path, struct os_mapping *out, struct hearth_error *err);
 int os_map_fd(int fd, struct os_mapping *out, struct hearth_error *err);
 void os_unmap(struct os_mapping mapping);
+/* Files that are written from the beginning: a new one at a path where none is, or one in a
+ * directory that has no name and is gone when it is closed, however the program ends. The
+ * descriptor, or an error, which names the file. */
+int os_file_create(const char *path, struct hearth_error *err);
+int os_file_create_unnamed(const char *directory, struct hearth_error *err);
+int os_file_write(int fd, const void *bytes, size_t size, struct hearth_error *err);
+int os_file_sync(int fd, struct hearth_error *err); /* until it is on the disk */
+void os_file_close(int fd);
 /* Makes a directory and what is missing above it, for the user alone; true where it exists then. */
 bool os_make_private_directories(const char *path);
 

@@ -36,6 +36,11 @@ void *os_pages_alloc(size_t size)
     return memory == MAP_FAILED ? NULL : memory;
 }
 
+void os_pages_prefer_large(void *memory, size_t size)
+{
+    madvise(memory, size, MADV_HUGEPAGE);
+}
+
 void os_pages_free(void *memory, size_t size)
 {
     munmap(memory, size);
@@ -86,6 +91,54 @@ void os_unmap(struct os_mapping mapping)
 {
     if (mapping.data)
         munmap((void *)(uintptr_t)mapping.data, mapping.size);
+}
+
+int os_file_create(const char *path, struct hearth_error *err)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    return fd >= 0 ? fd : error_set(err, HEARTH_E_IO, "%s: %s", path, strerror(errno));
+}
+
+int os_file_create_unnamed(const char *directory, struct hearth_error *err)
+{
+    char path[4096];
+    int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR) &&
+        snprintf(path, sizeof path, "%s/unnamed-XXXXXX", directory) < (int)sizeof path) {
+        fd = mkostemp(path, O_CLOEXEC); /* where the file system cannot make files without names */
+        if (fd >= 0)
+            unlink(path);
+    }
+    return fd >= 0 ? fd
+                   : error_set(err, HEARTH_E_IO, "no file can be made in %s: %s", directory,
+                               strerror(errno));
+}
+
+int os_file_write(int fd, const void *bytes, size_t size, struct hearth_error *err)
+{
+    const char *at = bytes;
+    while (size > 0) {
+        ssize_t written = write(fd, at, size);
+        if (written < 0 && errno == EINTR)
+            continue;
+        if (written < 0)
+            return error_set(err, HEARTH_E_IO, "cannot be written: %s", strerror(errno));
+        at += written;
+        size -= (size_t)written;
+    }
+    return 0;
+}
+
+int os_file_sync(int fd, struct hearth_error *err)
+{
+    return fdatasync(fd) == 0
+               ? 0
+               : error_set(err, HEARTH_E_IO, "cannot be written: %s", strerror(errno));
+}
+
+void os_file_close(int fd)
+{
+    close(fd);
 }
 
 bool os_make_private_directories(const char *path)

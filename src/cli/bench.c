@@ -1,5 +1,6 @@
 /* hearth bench: the speed of a model, beside what the machine can do at that moment. */
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/memory.h"
@@ -7,6 +8,7 @@
 #include "base/random.h"
 #include "cli/bench.h"
 #include "cli/console.h"
+#include "cli/interrupt.h"
 #include "cli/progress.h"
 
 #define COUNT_MAX 16777216 /* tokens, in any place */
@@ -14,7 +16,7 @@
 #define WARM_TOKENS 64u
 
 struct bench_settings {
-    const char *model;
+    const char *model, *synthetic, *out;
     struct count_list prompts, depths, batches;
     uint32_t generated, threads, rounds;
     int kv_type;
@@ -292,6 +294,79 @@ static int measure_result(struct bench *bench, struct bench_result *result,
     return status;
 }
 
+/* ---- a model that is made up ---- */
+
+struct writing {
+    struct progress progress;
+    bool stoppable; /* a file with a name is taken away again when Ctrl-C comes */
+};
+
+static bool on_written(void *context, double fraction)
+{
+    struct writing *writing = context;
+    progress_update(&writing->progress, fraction, NULL);
+    return !writing->stoppable || !interrupt_came();
+}
+
+static int write_model(const char *what, int fd, bool stoppable, struct hearth_error *err)
+{
+    struct writing writing = {.stoppable = stoppable};
+    struct hearth_model_options options = {.progress = on_written, .progress_context = &writing};
+    progress_begin(&writing.progress, "writing the model");
+    int status = hearth_synthesize(what, fd, &options, err);
+    /* or the system would write it to the disk during the measurement */
+    if (!status)
+        status = os_file_sync(fd, err);
+    progress_end(&writing.progress);
+    return status;
+}
+
+/* $XDG_CACHE_HOME/hearth or ~/.cache/hearth */
+static int cache_directory(struct buffer *path, struct hearth_error *err)
+{
+    const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    if (cache && cache[0] == '/')
+        buffer_format(path, "%s/hearth", cache);
+    else if (home)
+        buffer_format(path, "%s/.cache/hearth", home);
+    if (path->size == 0 || path->failed || !os_make_private_directories(path->data))
+        return error_set(err, HEARTH_E_IO,
+                         "there is no cache directory; --out says where to write");
+    return 0;
+}
+
+/* A file that nobody sees and that is gone with this process, even when it is killed. */
+static int load_unnamed(struct bench *bench, struct hearth_error *err)
+{
+    struct buffer path;
+    buffer_init(&path, 4096);
+    int status = cache_directory(&path, err);
+    int fd = status ? status : os_file_create_unnamed(path.data, err);
+    buffer_finish(&path);
+    if (fd < 0)
+        return fd;
+    status = write_model(bench->settings->synthetic, fd, false, err);
+    if (!status)
+        status = load_model_fd(&bench->loaded, fd, err);
+    os_file_close(fd);
+    return status;
+}
+
+static int load_written(struct bench *bench, struct hearth_error *err)
+{
+    const char *path = bench->settings->out;
+    int fd = os_file_create(path, err);
+    if (fd < 0)
+        return fd;
+    interrupt_remember();
+    int status = write_model(bench->settings->synthetic, fd, true, err);
+    os_file_close(fd);
+    if (status)
+        remove(path);
+    interrupt_leave();
+    return status ? status : load_model(&bench->loaded, path, err);
+}
+
 /* ---- all of it ---- */
 
 static int plan(struct bench *bench, struct hearth_error *err)
@@ -358,7 +433,9 @@ static int prepare(struct bench *bench, struct hearth_error *err)
     bench->random = random_from_seed((uint64_t)settings->seed);
     int status = plan(bench, err);
     if (!status)
-        status = load_model(&bench->loaded, settings->model, err);
+        status = !settings->synthetic ? load_model(&bench->loaded, settings->model, err)
+                 : settings->out      ? load_written(bench, err)
+                                      : load_unnamed(bench, err);
     return status ? status : load_engine(&bench->loaded, &options, err);
 }
 
@@ -366,7 +443,7 @@ static enum exit_code report(struct bench *bench)
 {
     const struct bench_settings *settings = bench->settings;
     struct bench_report report = {
-        .path = settings->model,
+        .path = settings->synthetic ? settings->synthetic : settings->model,
         .loaded = &bench->loaded,
         .kv_type = load_kv_types[settings->kv_type],
         .rounds = settings->rounds,
@@ -387,6 +464,14 @@ static enum exit_code run_bench(const struct program *program, const void *given
     struct bench bench = {.settings = given};
     struct hearth_error err = {0};
     (void)program;
+    if (!bench.settings->model == !bench.settings->synthetic) {
+        console_say("hearth bench needs either a MODEL or --synthetic SHAPE:TYPE");
+        return EXIT_CODE_USAGE;
+    }
+    if (bench.settings->out && !bench.settings->synthetic) {
+        console_say("--out keeps the model that --synthetic makes up");
+        return EXIT_CODE_USAGE;
+    }
     int status = prepare(&bench, &err);
     if (!status)
         status = measure(&bench, &err);
@@ -429,6 +514,12 @@ static const struct option bench_options[] = {
      "Measure everything N times and show the medians."},
     {"seed", '\0', OPTION_SEED, "N", 0, 9007199254740991.0, NULL, AT(seed), "Measurement", NULL,
      "Draw the tokens from this seed."},
+    {"synthetic", '\0', OPTION_TEXT, "SHAPE:TYPE", 0, 0, NULL, AT(synthetic), "Model", NULL,
+     "Instead of MODEL, measure random weights in the shapes of a real model, for instance "
+     "llama-3b:Q4_K_M or llama-1b:Q8_0; a name that does not exist is answered with those that do. "
+     "The file is as large as the real one, and deleted at the end."},
+    {"out", 'o', OPTION_FILE, "FILE", 0, 0, NULL, AT(out), "Model", NULL,
+     "Write the model of --synthetic to FILE, where there is none yet, and keep it."},
     {"threads", 't', OPTION_UINT, "N", 1, 1024, NULL, AT(threads), "Engine",
      "as many as there are cores to use", "Compute with N threads."},
     {"kv", '\0', OPTION_CHOICE, "TYPE", 0, 0, load_kv_types, AT(kv_type), "Engine", NULL,
@@ -441,13 +532,14 @@ static const struct option bench_options[] = {
 };
 
 static const struct operand bench_operands[] = {
-    {"MODEL", OPERAND_MODEL, true, AT(model), "a GGUF file; of a split model the first part"},
+    {"MODEL", OPERAND_MODEL, false, AT(model), "a GGUF file; of a split model the first part"},
 };
 
 static const struct example bench_examples[] = {
     {"hearth bench MODEL.gguf", "Speed, memory and the machine's limits."},
     {"hearth bench MODEL.gguf -p 16,64,512 -d 0,2000 -b 1,4",
      "Short and long prompts; decoding with and without context, alone and four together."},
+    {"hearth bench --synthetic llama-3b:Q4_K_M", "A machine, without fetching a model."},
 };
 
 const struct command command_bench = {

@@ -14,17 +14,29 @@ static bool on_progress(void *context, double fraction)
     return true;
 }
 
-int load_model(struct loaded *loaded, const char *path, struct hearth_error *err)
+/* From `path`, or where that is NULL from `fd`. */
+static int open_model(struct loaded *loaded, const char *path, int fd, struct hearth_error *err)
 {
     struct progress progress;
     struct hearth_model_options options = {.progress = on_progress, .progress_context = &progress};
     progress_begin(&progress, "opening the model");
-    int status = hearth_model_open(path, &options, &loaded->model, err);
+    int status = path ? hearth_model_open(path, &options, &loaded->model, err)
+                      : hearth_model_open_fds(&fd, 1, &options, &loaded->model, err);
     progress_end(&progress);
     loaded->load_ns += os_monotonic_ns() - progress.begin_ns;
     if (!status)
         hearth_model_info(loaded->model, &loaded->info);
     return status;
+}
+
+int load_model(struct loaded *loaded, const char *path, struct hearth_error *err)
+{
+    return open_model(loaded, path, -1, err);
+}
+
+int load_model_fd(struct loaded *loaded, int fd, struct hearth_error *err)
+{
+    return open_model(loaded, NULL, fd, err);
 }
 
 int load_engine(struct loaded *loaded, const struct hearth_engine_options *options,

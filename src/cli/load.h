@@ -16,6 +16,8 @@ struct loaded {
 
 /* Zeroed `loaded` first. With a progress bar where it takes long. */
 int load_model(struct loaded *loaded, const char *path, struct hearth_error *err);
+/* The same from an open descriptor, which stays the caller's. */
+int load_model_fd(struct loaded *loaded, int fd, struct hearth_error *err);
 int load_engine(struct loaded *loaded, const struct hearth_engine_options *options,
                 struct hearth_error *err);
 void load_finish(struct loaded *loaded); /* what there is of it */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/os.h"
 #include "infer/engine.h"
 
 #define PEAK_SECONDS 0.03
@@ -23,6 +24,7 @@ static int measure_read(struct hearth_engine *engine, double *out, struct hearth
     unsigned char *bytes = mem_pages_alloc(LIMITS_READ_BYTES);
     if (!bytes)
         return error_set(err, HEARTH_E_MEMORY, "no memory to measure how fast it is read");
+    os_pages_prefer_large(bytes, LIMITS_READ_BYTES); /* no faster to read, but sooner there */
     pool_run(engine->pool, LIMITS_READ_BYTES / TOUCH_BYTES, touch_item, bytes);
     *out = limits_measure_read(&engine->kernels, engine->pool, bytes, LIMITS_READ_BYTES);
     mem_pages_free(bytes, LIMITS_READ_BYTES);
@@ -82,8 +84,12 @@ static void add_layer(const struct hearth_engine *engine, uint32_t index, uint32
     const struct matrix *matrices[] = {
         &layer->query, &layer->key, &layer->value, &layer->attention_output,
         &layer->gate,  &layer->up,  &layer->down};
-    for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++)
-        add_matrix(engine, matrices[i], work, &work->token);
+    /* Of the last layer only keys and values are needed of tokens without logits. */
+    bool last = index + 1 == shape->layer_count;
+    for (size_t i = 0; i < sizeof matrices / sizeof matrices[0]; i++) {
+        bool kept = matrices[i] == &layer->key || matrices[i] == &layer->value;
+        add_matrix(engine, matrices[i], work, last && !kept ? &work->logits : &work->token);
+    }
     uint64_t seen = layer->window && layer->window <= depth ? layer->window - 1 : depth;
     size_t head = kv_head_bytes(kv_pool_type(engine->kv), shape->key_size, shape->value_size);
     work->kv_bytes += seen * shape->layers[index].kv_heads * (head / KV_BLOCK_TOKENS);

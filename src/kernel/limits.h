@@ -27,6 +27,10 @@ struct peak_loop {
     size_t operations;             /* of one step; a multiplication and an addition are two */
 };
 
+/* Reading goes along so many streams side by side, as products with one column read rows: no less
+ * than one stream gives, and up to a fifth more from mapped files. */
+#define LIMITS_READ_STREAMS 4
+
 struct limit_kernels {
     uint64_t (*read)(const void *bytes, size_t size); /* size: a multiple of 1024 */
     struct peak_loop peak[ARITHMETICS];

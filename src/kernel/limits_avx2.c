@@ -12,12 +12,13 @@ enum { CHAINS = 12 };
 static uint64_t read_avx2(const void *bytes, size_t size)
 {
     const char *p = bytes;
-    __m256i sums[4] = {_mm256_setzero_si256(), _mm256_setzero_si256(), _mm256_setzero_si256(),
-                       _mm256_setzero_si256()};
-    for (size_t i = 0; i < size; i += 128) {
-        for (size_t j = 0; j < 4; j++) {
-            __m256i words = _mm256_loadu_si256((const __m256i *)(const void *)(p + i + 32 * j));
-            sums[j] = _mm256_xor_si256(sums[j], words);
+    __m256i sums[LIMITS_READ_STREAMS] = {_mm256_setzero_si256(), _mm256_setzero_si256(),
+                                         _mm256_setzero_si256(), _mm256_setzero_si256()};
+    size_t stream = size / LIMITS_READ_STREAMS;
+    for (size_t i = 0; i < stream; i += sizeof sums[0]) {
+        for (size_t s = 0; s < LIMITS_READ_STREAMS; s++) {
+            const void *at = p + s * stream + i;
+            sums[s] = _mm256_xor_si256(sums[s], _mm256_loadu_si256(at));
         }
     }
     sums[0] =

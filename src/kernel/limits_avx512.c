@@ -11,11 +11,12 @@ enum { CHAINS = 12 };
 static uint64_t read_avx512(const void *bytes, size_t size)
 {
     const char *p = bytes;
-    __m512i sums[4] = {_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512(),
-                       _mm512_setzero_si512()};
-    for (size_t i = 0; i < size; i += 256) {
-        for (size_t j = 0; j < 4; j++)
-            sums[j] = _mm512_xor_si512(sums[j], _mm512_loadu_si512(p + i + 64 * j));
+    __m512i sums[LIMITS_READ_STREAMS] = {_mm512_setzero_si512(), _mm512_setzero_si512(),
+                                         _mm512_setzero_si512(), _mm512_setzero_si512()};
+    size_t stream = size / LIMITS_READ_STREAMS;
+    for (size_t i = 0; i < stream; i += sizeof sums[0]) {
+        for (size_t s = 0; s < LIMITS_READ_STREAMS; s++)
+            sums[s] = _mm512_xor_si512(sums[s], _mm512_loadu_si512(p + s * stream + i));
     }
     sums[0] =
         _mm512_xor_si512(_mm512_xor_si512(sums[0], sums[1]), _mm512_xor_si512(sums[2], sums[3]));

@@ -8,16 +8,19 @@ enum { INT8_LANES = 1024, FLOAT_LANES = 32 };
 static uint64_t read_ref(const void *bytes, size_t size)
 {
     const unsigned char *p = bytes;
-    uint64_t sums[8] = {0};
-    for (size_t i = 0; i < size; i += 64) {
-        uint64_t words[8];
-        memcpy(words, p + i, sizeof words);
-        for (int j = 0; j < 8; j++)
-            sums[j] ^= words[j];
+    size_t stream = size / LIMITS_READ_STREAMS;
+    uint64_t sums[LIMITS_READ_STREAMS][2] = {{0}};
+    for (size_t i = 0; i < stream; i += 16) {
+        for (size_t s = 0; s < LIMITS_READ_STREAMS; s++) {
+            uint64_t words[2];
+            memcpy(words, p + s * stream + i, sizeof words);
+            sums[s][0] ^= words[0];
+            sums[s][1] ^= words[1];
+        }
     }
     uint64_t sum = 0;
-    for (int j = 0; j < 8; j++)
-        sum += sums[j];
+    for (int s = 0; s < LIMITS_READ_STREAMS; s++)
+        sum += sums[s][0] + sums[s][1];
     return sum;
 }
 

@@ -19,6 +19,7 @@ struct settings {
     const char *text, *first, *second;
     struct text_list list;
     int choice;
+    struct count_list counts;
 };
 
 #define AT(field) offsetof(struct settings, field)
@@ -38,6 +39,7 @@ static const struct option options[] = {
     {NAMED("text", 't', OPTION_TEXT, text)},
     {NAMED("list", 'l', OPTION_TEXTS, list)},
     {NAMED("colour", '\0', OPTION_CHOICE, choice), .choices = colours},
+    {NAMED("numbers", 'n', OPTION_COUNTS, counts), .min = 1, .max = 9},
 };
 
 static const struct operand operands[] = {
@@ -48,6 +50,7 @@ static const struct operand operands[] = {
 static void defaults(void *settings)
 {
     ((struct settings *)settings)->count = 7;
+    ((struct settings *)settings)->counts = (struct count_list){{4, 5}, 2};
 }
 
 static const struct command command = {
@@ -85,8 +88,9 @@ static void options_are_read_in_every_spelling(void **state)
 {
     (void)state;
     int status;
-    struct settings *s = parse(&status, "a", "-fo", "-c-2", "--size=5", "b", "--heat", "0.5", "-t",
-                               "-x", "--seed", "9007199254740991", "--colour=green", NULL);
+    struct settings *s =
+        parse(&status, "a", "-fo", "-c-2", "--size=5", "b", "--heat", "0.5", "-t", "-x", "--seed",
+              "9007199254740991", "--colour=green", "-n3,1,9", NULL);
     assert_int_equal(status, 0);
     assert_true(s->flag && s->other);
     assert_int_equal(s->count, -2);
@@ -97,6 +101,9 @@ static void options_are_read_in_every_spelling(void **state)
     assert_string_equal(s->first, "a");
     assert_string_equal(s->second, "b");
     assert_int_equal(s->choice, 1);
+    assert_int_equal(s->counts.count, 3);
+    assert_int_equal(s->counts.items[0], 3);
+    assert_int_equal(s->counts.items[2], 9);
     settings_destroy(&command, s);
 }
 
@@ -113,6 +120,8 @@ static void what_is_not_given_has_its_default(void **state)
     buffer_init(&text, 100);
     option_default(&options[2], s, &text);
     assert_string_equal(text.data, "7");
+    option_default(&options[9], s, &text);
+    assert_string_equal(text.data, "74,5");
     buffer_finish(&text);
     settings_destroy(&command, s);
 }
@@ -164,6 +173,11 @@ static void each_mistake_has_its_sentence(void **state)
     expect_refused("--heat=-1", "--heat takes a number of at least 0, not '-1'");
     expect_refused("--heat=1e999", "--heat takes a number of at least 0, not '1e999'");
     expect_refused("--colour=blue", "--colour takes one of red, green, not 'blue'");
+    expect_refused(
+        "--numbers=3,10",
+        "--numbers takes whole numbers from 1 to 9, with commas between them, not '3,10'");
+    expect_refused("--numbers=3,",
+                   "--numbers takes whole numbers from 1 to 9, with commas between them, not '3,'");
     expect_refused("--flag=1", "--flag takes no value");
     expect_refused("--text", "--text needs a value: --text X");
     expect_refused("--sise=1", "there is no option --sise; did you mean --size?");
