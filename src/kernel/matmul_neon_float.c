@@ -64,8 +64,11 @@ INLINE void multiply_tile(uint32_t type, const struct tile *tile, int columns, f
     float32x4_t sums[ROWS][COLUMNS][4];
     const unsigned char *rows[ROWS];
     UNROLL
-    for (int n = 0; n < ROWS * columns * 4; n++)
-        sums[n / 4 / columns][n / 4 % columns][n % 4] = vdupq_n_f32(0.0f);
+    for (int r = 0; r < ROWS; r++) {
+        UNROLL
+        for (int n = 0; n < columns * 4; n++)
+            sums[r][n / 4][n % 4] = vdupq_n_f32(0.0f);
+    }
     for (; i + 16 <= tile->k; i += 16) {
         UNROLL
         for (int r = 0; r < ROWS; r++)

@@ -20,6 +20,23 @@ struct tile {
     size_t blocks;
 };
 
+/* The blocks that the loop has reached. */
+struct four_blocks {
+    const unsigned char *at[ROWS];
+};
+
+INLINE struct four_blocks first_blocks(const struct tile *tile)
+{
+    return (struct four_blocks){{tile->rows[0], tile->rows[1], tile->rows[2], tile->rows[3]}};
+}
+
+INLINE void next_blocks(struct four_blocks *blocks, size_t bytes)
+{
+    UNROLL
+    for (int r = 0; r < ROWS; r++)
+        blocks->at[r] += bytes;
+}
+
 /* Lane r: the sum of the lanes of rows[r]. */
 INLINE int32x4_t sum_rows(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d)
 {
@@ -33,10 +50,11 @@ INLINE int32x4_t dot_32(const int8x16_t q[2], int8x16_t low, int8x16_t high)
 
 /* ---- blocks of 32 ---- */
 
-INLINE void tile_q8(uint32_t type, size_t block_bytes, struct tile *tile, int columns,
+INLINE void tile_q8(uint32_t type, size_t block_bytes, const struct tile *tile, int columns,
                     float32x4_t total[COLUMNS])
 {
     const int offset = type_offset(type);
+    struct four_blocks blocks = first_blocks(tile);
     for (size_t n = 0; n < tile->blocks; n++) {
         const struct activation_q8 *x[COLUMNS];
         int8x16_t a[COLUMNS][2];
@@ -50,13 +68,13 @@ INLINE void tile_q8(uint32_t type, size_t block_bytes, struct tile *tile, int co
         UNROLL
         for (int r = 0; r < ROWS; r++) {
             int8x16_t q[2];
-            unpack_block(type, tile->rows[r], q);
+            unpack_block(type, blocks.at[r], q);
             UNROLL
             for (int c = 0; c < columns; c++)
                 dot[c][r] = dot_32(q, a[c][0], a[c][1]);
         }
-        float32x4_t d = gather_d(type, tile->rows);
-        float32x4_t m = type_has_minima(type) ? gather_m(type, tile->rows) : d;
+        float32x4_t d = gather_d(type, blocks.at);
+        float32x4_t m = type_has_minima(type) ? gather_m(type, blocks.at) : d;
         UNROLL
         for (int c = 0; c < columns; c++) {
             int32x4_t s = sum_rows(dot[c][0], dot[c][1], dot[c][2], dot[c][3]);
@@ -67,17 +85,16 @@ INLINE void tile_q8(uint32_t type, size_t block_bytes, struct tile *tile, int co
                 t = vfmaq_f32(t, m, vdupq_n_f32(x[c]->sum));
             total[c] = vfmaq_f32(total[c], vdupq_n_f32(x[c]->d), t);
         }
-        UNROLL
-        for (int r = 0; r < ROWS; r++)
-            tile->rows[r] += block_bytes;
+        next_blocks(&blocks, block_bytes);
     }
 }
 
 /* ---- superblocks ---- */
 
-/* The scales of a row's sub-blocks, each in a lane of its own. */
-struct row_scales {
-    int32x4_t scale[4];
+/* What a row of one superblock comes to: lanes that add up to S and T. */
+struct row_sums {
+    struct k_scales scales;
+    int32x4_t s[COLUMNS], t[COLUMNS];
 };
 
 /* Lanes that add up to the sum over the sub-blocks of numbers[b] * sum_b(a). */
@@ -107,49 +124,58 @@ INLINE int32x4_t begin_sum(uint32_t type, const struct k_scales *scales,
 
 INLINE void begin_row(uint32_t type, const unsigned char *block,
                       const struct activation_q8_256 *const x[COLUMNS], int columns,
-                      struct row_scales *row, int32x4_t s[COLUMNS], int32x4_t t[COLUMNS])
+                      struct row_sums *row)
 {
-    struct k_scales scales;
-    unpack_scales(type, block, &scales);
-    UNROLL
-    for (int i = 0; i < STEP_ELEMENTS / type_sub_block(type) / 8; i++) {
-        row->scale[2 * i] = vmovl_s16(vget_low_s16(scales.scale[i]));
-        row->scale[2 * i + 1] = vmovl_high_s16(scales.scale[i]);
-    }
+    unpack_scales(type, block, &row->scales);
     UNROLL
     for (int c = 0; c < columns; c++) {
-        s[c] = begin_sum(type, &scales, x[c]);
-        t[c] = type_has_minima(type) ? dot_sums(scales.min, x[c], type_sub_block(type)) : s[c];
+        row->s[c] = begin_sum(type, &row->scales, x[c]);
+        row->t[c] = type_has_minima(type) ? dot_sums(row->scales.min, x[c], type_sub_block(type))
+                                          : row->s[c];
     }
 }
 
-/* 64 elements of a row, and the same of a column. */
-INLINE int32x4_t add_part(uint32_t type, int part, int32x4_t s, const int8x16_t q[4],
-                          const int8x16_t a[4], const struct row_scales *row)
+/* 64 elements of a row, and the same of a column. `scale`: those of its sub-blocks, from `lane` on.
+ */
+INLINE int32x4_t add_part(int sub_block, int32x4_t s, const int8x16_t q[4], const int8x16_t a[4],
+                          int32x4_t scale, int lane)
 {
-    if (type_sub_block(type) == 32) {
-        s = scaled_add(s, dot_32(q, a[0], a[1]), row->scale[part / 2], part % 2 * 2);
-        return scaled_add(s, dot_32(q + 2, a[2], a[3]), row->scale[part / 2], part % 2 * 2 + 1);
+    if (sub_block == 32) {
+        s = scaled_add(s, dot_32(q, a[0], a[1]), scale, lane);
+        return scaled_add(s, dot_32(q + 2, a[2], a[3]), scale, lane + 1);
     }
     UNROLL
     for (int i = 0; i < 4; i++)
-        s = scaled_add(s, vdotq_s32(vdupq_n_s32(0), q[i], a[i]), row->scale[part], i);
+        s = scaled_add(s, vdotq_s32(vdupq_n_s32(0), q[i], a[i]), scale, lane + i);
     return s;
 }
 
-INLINE void tile_q8_256(uint32_t type, size_t block_bytes, struct tile *tile, int columns,
+INLINE void add_row_part(uint32_t type, const unsigned char *block, int part,
+                         int8x16_t a[COLUMNS][4], int columns, struct row_sums *row)
+{
+    int sub_block = type_sub_block(type), first = 64 / sub_block * part;
+    int16x8_t eight = row->scales.scale[first / 8];
+    int32x4_t scale = first % 8 < 4 ? vmovl_s16(vget_low_s16(eight)) : vmovl_high_s16(eight);
+    int8x16_t q[4];
+    unpack_part(type, block, part, q);
+    UNROLL
+    for (int c = 0; c < columns; c++)
+        row->s[c] = add_part(sub_block, row->s[c], q, a[c], scale, first % 4);
+}
+
+INLINE void tile_q8_256(uint32_t type, size_t block_bytes, const struct tile *tile, int columns,
                         float32x4_t total[COLUMNS])
 {
+    struct four_blocks blocks = first_blocks(tile);
     for (size_t n = 0; n < tile->blocks; n++) {
         const struct activation_q8_256 *x[COLUMNS];
-        struct row_scales scales[ROWS];
-        int32x4_t s[ROWS][COLUMNS], t[ROWS][COLUMNS];
+        struct row_sums row[ROWS];
         UNROLL
         for (int c = 0; c < columns; c++)
             x[c] = (const struct activation_q8_256 *)(const void *)tile->x[c] + n;
         UNROLL
         for (int r = 0; r < ROWS; r++)
-            begin_row(type, tile->rows[r], x, columns, &scales[r], s[r], t[r]);
+            begin_row(type, blocks.at[r], x, columns, &row[r]);
         UNROLL
         for (int part = 0; part < 4; part++) {
             int8x16_t a[COLUMNS][4];
@@ -157,29 +183,22 @@ INLINE void tile_q8_256(uint32_t type, size_t block_bytes, struct tile *tile, in
             for (int i = 0; i < 4 * columns; i++)
                 a[i / 4][i % 4] = vld1q_s8(x[i / 4]->q + 64 * part + i % 4 * 16);
             UNROLL
-            for (int r = 0; r < ROWS; r++) {
-                int8x16_t q[4];
-                unpack_part(type, tile->rows[r], part, q);
-                UNROLL
-                for (int c = 0; c < columns; c++)
-                    s[r][c] = add_part(type, part, s[r][c], q, a[c], &scales[r]);
-            }
+            for (int r = 0; r < ROWS; r++)
+                add_row_part(type, blocks.at[r], part, a, columns, &row[r]);
         }
-        float32x4_t d = gather_d(type, tile->rows);
-        float32x4_t m = type_has_minima(type) ? gather_m(type, tile->rows) : d;
+        float32x4_t d = gather_d(type, blocks.at);
+        float32x4_t m = type_has_minima(type) ? gather_m(type, blocks.at) : d;
         UNROLL
         for (int c = 0; c < columns; c++) {
-            int32x4_t dot = sum_rows(s[0][c], s[1][c], s[2][c], s[3][c]);
+            int32x4_t dot = sum_rows(row[0].s[c], row[1].s[c], row[2].s[c], row[3].s[c]);
             float32x4_t value = vmulq_f32(d, vcvtq_f32_s32(dot));
             if (type_has_minima(type)) {
-                dot = sum_rows(t[0][c], t[1][c], t[2][c], t[3][c]);
+                dot = sum_rows(row[0].t[c], row[1].t[c], row[2].t[c], row[3].t[c]);
                 value = vfmaq_f32(value, m, vcvtq_f32_s32(dot));
             }
             total[c] = vfmaq_f32(total[c], vdupq_n_f32(x[c]->d), value);
         }
-        UNROLL
-        for (int r = 0; r < ROWS; r++)
-            tile->rows[r] += block_bytes;
+        next_blocks(&blocks, block_bytes);
     }
 }
 
@@ -187,7 +206,8 @@ INLINE void tile_q8_256(uint32_t type, size_t block_bytes, struct tile *tile, in
 
 struct matvec_type {
     size_t block_bytes, block_elements;
-    void (*tile[COLUMNS])(struct tile *tile, float *sums); /* index + 1 columns; sums[column][4] */
+    void (*tile[COLUMNS])(const struct tile *tile,
+                          float *sums); /* index + 1 columns; sums[column][4] */
 };
 
 static void multiply(const struct matmul *task, const struct matvec_type *type)
@@ -213,7 +233,7 @@ static void multiply(const struct matmul *task, const struct matvec_type *type)
 }
 
 #define DEFINE_TILE(type, tag, body, columns)                                                      \
-    static void tile_##tag##_##columns(struct tile *tile, float *sums)                             \
+    static void tile_##tag##_##columns(const struct tile *tile, float *sums)                       \
     {                                                                                              \
         float32x4_t total[COLUMNS] = {vdupq_n_f32(0.0f), vdupq_n_f32(0.0f)};                       \
         body(TYPE_##type, BLOCK_BYTES_##type, tile, columns, total);                               \

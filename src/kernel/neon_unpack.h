@@ -78,20 +78,38 @@ INLINE int8x16_t high_nibbles(uint8x16_t v)
     return vreinterpretq_s8_u8(vshrq_n_u8(v, 4));
 }
 
-/* The `count` bits of each byte that begin at bit `from`, moved to bit `to`. */
-INLINE int8x16_t move_bits(uint8x16_t v, int count, int from, int to)
+/* Bytes whose bit `from` has become bit `to`, with others around it. */
+INLINE uint8x16_t move_bits(uint8x16_t v, int from, int to)
 {
-    uint8x16_t moved = from >= to ? v >> (uint8_t)(from - to) : v << (uint8_t)(to - from);
-    return vreinterpretq_s8_u8(vandq_u8(moved, vdupq_n_u8((uint8_t)(((1 << count) - 1) << to))));
+    return from >= to ? v >> (uint8_t)(from - to) : v << (uint8_t)(to - from);
 }
 
-/* 16 where bit i of the two bytes is set, for element i. */
-INLINE int8x16_t fifth_bits(const unsigned char *qh)
+/* q with the `count` bits from `to` on replaced by the bits of v that begin at bit `from`. */
+INLINE int8x16_t insert_bits(int8x16_t q, uint8x16_t v, int count, int from, int to)
 {
-    const uint64x2_t bits = vdupq_n_u64(UINT64_C(0x8040201008040201));
-    uint8x16_t bytes = vcombine_u8(vdup_n_u8(qh[0]), vdup_n_u8(qh[1]));
-    uint8x16_t set = vtstq_u8(bytes, vreinterpretq_u8_u64(bits));
-    return vreinterpretq_s8_u8(vandq_u8(set, vdupq_n_u8(16)));
+    uint8x16_t mask = vdupq_n_u8((uint8_t)(((1 << count) - 1) << to));
+    return vbslq_s8(mask, vreinterpretq_s8_u8(move_bits(v, from, to)), q);
+}
+
+/* Two bits of each byte. */
+INLINE int8x16_t two_bits(uint8x16_t v, int from)
+{
+    return vreinterpretq_s8_u8(vandq_u8(move_bits(v, from, 0), vdupq_n_u8(3)));
+}
+
+/* Bit i of four bytes becomes the fifth bit of element i. */
+INLINE void insert_fifth_bits(const unsigned char *qh, int8x16_t q[2])
+{
+    static const uint8_t bytes[2][16] = {{0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1},
+                                         {2, 2, 2, 2, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3}};
+    const uint8x16_t bits = vreinterpretq_u8_u64(vdupq_n_u64(UINT64_C(0x8040201008040201)));
+    uint32_t four;
+    memcpy(&four, qh, sizeof(four));
+    UNROLL
+    for (int i = 0; i < 2; i++) {
+        uint8x16_t byte = vqtbl1q_u8(vreinterpretq_u8_u32(vdupq_n_u32(four)), vld1q_u8(bytes[i]));
+        q[i] = insert_bits(q[i], vtstq_u8(byte, bits), 1, 4, 4);
+    }
 }
 
 /* ---- scales of blocks ---- */
@@ -174,10 +192,8 @@ INLINE void unpack_block(uint32_t type, const unsigned char *block, int8x16_t q[
     uint8x16_t packed = load_bytes(block + header + (five ? 4 : 0));
     q[0] = low_nibbles(packed);
     q[1] = high_nibbles(packed);
-    if (five) {
-        q[0] = vorrq_s8(q[0], fifth_bits(block + header));
-        q[1] = vorrq_s8(q[1], fifth_bits(block + header + 2));
-    }
+    if (five)
+        insert_fifth_bits(block + header, q);
 }
 
 /* ---- superblocks ---- */
@@ -209,7 +225,7 @@ INLINE int8x16_t q3_k_scales(const unsigned char *bytes)
     uint8x8_t low = vld1_u8(bytes);
     uint8x16_t nibbles = vcombine_u8(vand_u8(low, vdup_n_u8(15)), vshr_n_u8(low, 4));
     uint8x16_t two = vshlq_u8(vreinterpretq_u8_u32(vdupq_n_u32(upper)), vld1q_s8(shifts));
-    int8x16_t scales = vorrq_s8(vreinterpretq_s8_u8(nibbles), move_bits(two, 2, 0, 4));
+    int8x16_t scales = insert_bits(vreinterpretq_s8_u8(nibbles), two, 2, 0, 4);
     return vsubq_s8(scales, vdupq_n_s8(32));
 }
 
@@ -267,21 +283,21 @@ INLINE void unpack_two_bits(const unsigned char *qs, int part, int8x16_t q[4])
 {
     uint8x16_t near = load_bytes(qs + part / 2 * 32), far = load_bytes(qs + part / 2 * 32 + 16);
     int bit = part % 2 * 4;
-    q[0] = move_bits(near, 2, bit, 0);
-    q[1] = move_bits(far, 2, bit, 0);
-    q[2] = move_bits(near, 2, bit + 2, 0);
-    q[3] = move_bits(far, 2, bit + 2, 0);
+    q[0] = two_bits(near, bit);
+    q[1] = two_bits(far, bit);
+    q[2] = two_bits(near, bit + 2);
+    q[3] = two_bits(far, bit + 2);
 }
 
-/* Adds a bit that lies like the bits of Q3_K's hmask and Q5_K's qh: of 32 bytes, bit b belongs to
- * the b-th 32 elements. */
-INLINE void add_high_bits(const unsigned char *bits, int part, int to, int8x16_t q[4])
+/* Inserts a bit that lies like the bits of Q3_K's hmask and Q5_K's qh: of 32 bytes, bit b belongs
+ * to the b-th 32 elements. */
+INLINE void insert_high_bits(const unsigned char *bits, int part, int to, int8x16_t q[4])
 {
     uint8x16_t near = load_bytes(bits), far = load_bytes(bits + 16);
-    q[0] = vorrq_s8(q[0], move_bits(near, 1, 2 * part, to));
-    q[1] = vorrq_s8(q[1], move_bits(far, 1, 2 * part, to));
-    q[2] = vorrq_s8(q[2], move_bits(near, 1, 2 * part + 1, to));
-    q[3] = vorrq_s8(q[3], move_bits(far, 1, 2 * part + 1, to));
+    q[0] = insert_bits(q[0], near, 1, 2 * part, to);
+    q[1] = insert_bits(q[1], far, 1, 2 * part, to);
+    q[2] = insert_bits(q[2], near, 1, 2 * part + 1, to);
+    q[3] = insert_bits(q[3], far, 1, 2 * part + 1, to);
 }
 
 INLINE void unpack_nibbles(const unsigned char *qs, int8x16_t q[4])
@@ -299,8 +315,8 @@ INLINE void unpack_q6_k(const unsigned char *block, int part, int8x16_t q[4])
     UNROLL
     for (int i = 0; i < 4; i++) {
         uint8x16_t low = load_bytes(ql + 16 * i), high = load_bytes(qh + i % 2 * 16);
-        q[i] = vorrq_s8(part % 2 == 0 ? low_nibbles(low) : high_nibbles(low),
-                        move_bits(high, 2, part % 2 * 4 + i / 2 * 2, 4));
+        q[i] = insert_bits(part % 2 == 0 ? low_nibbles(low) : high_nibbles(low), high, 2,
+                           part % 2 * 4 + i / 2 * 2, 4);
     }
 }
 
@@ -313,14 +329,14 @@ INLINE void unpack_part(uint32_t type, const unsigned char *block, int part, int
         break;
     case TYPE_Q3_K:
         unpack_two_bits(block + 32, part, q);
-        add_high_bits(block, part, 2, q);
+        insert_high_bits(block, part, 2, q);
         break;
     case TYPE_Q4_K:
         unpack_nibbles(block + 16 + 32 * part, q);
         break;
     case TYPE_Q5_K:
         unpack_nibbles(block + 48 + 32 * part, q);
-        add_high_bits(block + 16, part, 4, q);
+        insert_high_bits(block + 16, part, 4, q);
         break;
     case TYPE_Q6_K:
         unpack_q6_k(block, part, q);
