@@ -72,11 +72,18 @@ static void fill_neon(struct kernels *kernels)
 {
     matmul_fill_neon(kernels);
     vector_fill_neon(&kernels->vector);
+    limits_fill_neon(&kernels->limits);
 }
 
 static bool has_i8mm(const struct cpu_features *cpu)
 {
     return cpu->i8mm;
+}
+
+static void fill_i8mm(struct kernels *kernels)
+{
+    matmul_fill_i8mm(kernels);
+    limits_fill_i8mm(&kernels->limits);
 }
 #endif
 
@@ -87,7 +94,7 @@ static const struct tier tiers[] = {
     {"avx2", has_avx2, fill_avx2}, {"avx512", has_avx512, fill_avx512},
 #endif
 #ifdef KERNEL_ARM
-    {"neon", has_neon, fill_neon}, {"i8mm", has_i8mm, matmul_fill_i8mm},
+    {"neon", has_neon, fill_neon}, {"i8mm", has_i8mm, fill_i8mm},
 #endif
 };
 enum { TIERS = sizeof(tiers) / sizeof(tiers[0]) };

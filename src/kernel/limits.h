@@ -54,5 +54,7 @@ void limits_fill_ref(struct limit_kernels *limits);
 void limits_fill_avx2(struct limit_kernels *limits);
 void limits_fill_avx512(struct limit_kernels *limits);
 void limits_fill_avx512_bf16(struct limit_kernels *limits);
+void limits_fill_neon(struct limit_kernels *limits);
+void limits_fill_i8mm(struct limit_kernels *limits);
 
 #endif
