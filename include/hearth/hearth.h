@@ -139,9 +139,13 @@ HEARTH_API int hearth_stream_flush(struct hearth_stream *stream, const char **te
 
 /* ---- engine ---- */
 
+/* How keys and values are stored. Quantized ones need heads of a multiple of 32 elements. What is
+ * stored as Q4_0 is rotated before, so that it loses less. */
 enum hearth_kv_type {
     HEARTH_KV_F16 = 0,
     HEARTH_KV_Q8_0 = 1,
+    HEARTH_KV_Q4_0 = 2,
+    HEARTH_KV_Q8_0_Q4_0 = 3, /* keys Q8_0, values Q4_0 */
 };
 
 struct hearth_engine_options { /* zeroed: the defaults */

@@ -428,7 +428,7 @@ static int prepare(struct bench *bench, struct hearth_error *err)
     const struct bench_settings *settings = bench->settings;
     struct hearth_engine_options options = {
         .threads = settings->threads,
-        .kv_type = settings->kv_type ? HEARTH_KV_Q8_0 : HEARTH_KV_F16,
+        .kv_type = (enum hearth_kv_type)settings->kv_type,
     };
     bench->random = random_from_seed((uint64_t)settings->seed);
     int status = plan(bench, err);

@@ -6,7 +6,7 @@
 #include "cli/console.h"
 #include "cli/progress.h"
 
-const char *const load_kv_types[] = {"f16", "q8_0", NULL};
+const char *const load_kv_types[] = {"f16", "q8_0", "q4_0", "q8_0:q4_0", NULL};
 
 static bool on_progress(void *context, double fraction)
 {

@@ -161,7 +161,7 @@ static int prepare(struct measurement *m, struct hearth_error *err)
     const struct perplexity_settings *settings = m->settings;
     struct hearth_engine_options options = {
         .threads = settings->threads,
-        .kv_type = settings->kv_type ? HEARTH_KV_Q8_0 : HEARTH_KV_F16,
+        .kv_type = (enum hearth_kv_type)settings->kv_type,
     };
     m->chunk_tokens = settings->context ? settings->context : CHUNK_TOKENS_DEFAULT;
     int status = load_model(&m->loaded, settings->model, err);

@@ -234,7 +234,7 @@ static int open_run(struct run *run, struct hearth_error *err)
     const struct run_settings *settings = run->settings;
     struct hearth_engine_options options = {
         .threads = settings->threads,
-        .kv_type = settings->kv_type ? HEARTH_KV_Q8_0 : HEARTH_KV_F16,
+        .kv_type = (enum hearth_kv_type)settings->kv_type,
     };
     int status = load_model(&run->loaded, settings->model, err);
     if (status)
@@ -365,7 +365,8 @@ static const struct option run_options[] = {
     {"threads", 't', OPTION_UINT, "N", 1, 1024, NULL, AT(threads), "Engine",
      "as many as there are cores to use", "Compute with N threads."},
     {"kv", '\0', OPTION_CHOICE, "TYPE", 0, 0, load_kv_types, AT(kv_type), "Engine", NULL,
-     "How the KV cache is stored. q8_0 takes about half of the memory and rounds a little."},
+     "How the KV cache is stored. q8_0 takes about half of the memory of f16 and rounds a little; "
+     "q4_0 takes a quarter and rounds more; q8_0:q4_0 stores keys as q8_0, values as q4_0."},
 
     {"json", '\0', OPTION_FLAG, NULL, 0, 0, NULL, AT(json), "Output", NULL,
      "Print one JSON object at the end: text, stop (end, length, stop_string, context or "

@@ -15,9 +15,20 @@
 
 /* ---- engine ---- */
 
-int engine_kv_pool(const struct model *model, enum kv_type type, uint64_t bytes_max,
+static const struct {
+    enum kv_type key, value;
+} kv_types[] = {
+    [HEARTH_KV_F16] = {KV_F16, KV_F16},
+    [HEARTH_KV_Q8_0] = {KV_Q8_0, KV_Q8_0},
+    [HEARTH_KV_Q4_0] = {KV_Q4_0, KV_Q4_0},
+    [HEARTH_KV_Q8_0_Q4_0] = {KV_Q8_0, KV_Q4_0},
+};
+
+int engine_kv_pool(const struct model *model, enum hearth_kv_type type, uint64_t bytes_max,
                    struct kv_pool **out, struct hearth_error *err)
 {
+    if ((size_t)type >= sizeof kv_types / sizeof kv_types[0])
+        return error_set(err, HEARTH_E_ARGUMENT, "%d is no KV cache type", (int)type);
     uint32_t count = model->shape.layer_count, windows[KV_GROUPS_MAX], groups = 0;
     struct kv_layer *layers = mem_zalloc_array(count, sizeof *layers);
     if (!layers)
@@ -35,7 +46,8 @@ int engine_kv_pool(const struct model *model, enum kv_type type, uint64_t bytes_
                                       .value_size = model->shape.value_size};
     }
     struct kv_pool_options pool = {
-        .type = type,
+        .key_type = kv_types[type].key,
+        .value_type = kv_types[type].value,
         .layers = layers,
         .layer_count = count,
         .windows = windows,
@@ -53,8 +65,6 @@ static int check_options(const struct hearth_engine_options *options, struct hea
         return error_set(err, HEARTH_E_ARGUMENT,
                          "chunk_tokens is %u, at most %u are computed at once",
                          options->chunk_tokens, CHUNK_TOKENS_MAX);
-    if (options->kv_type != HEARTH_KV_F16 && options->kv_type != HEARTH_KV_Q8_0)
-        return error_set(err, HEARTH_E_ARGUMENT, "%d is no KV cache type", (int)options->kv_type);
     return 0;
 }
 
@@ -67,8 +77,8 @@ static int open_engine(struct hearth_engine *engine, const struct hearth_engine_
     status = kernels_select(getenv("HEARTH_CPU"), &engine->kernels, err);
     if (status)
         return status;
-    enum kv_type type = options->kv_type == HEARTH_KV_Q8_0 ? KV_Q8_0 : KV_F16;
-    status = engine_kv_pool(engine->model, type, options->kv_bytes_max, &engine->kv, err);
+    status =
+        engine_kv_pool(engine->model, options->kv_type, options->kv_bytes_max, &engine->kv, err);
     if (status)
         return status;
     engine->prefix = kv_prefix_create(engine->kv);

@@ -51,8 +51,9 @@ struct hearth_sequence {
 /* Room for `count` ids in `held`; false without memory. */
 bool sequence_widen(struct hearth_sequence *sequence, size_t count);
 
-/* The KV cache of a model: layers that see the same range of tokens share a group of blocks. */
-int engine_kv_pool(const struct model *model, enum kv_type type, uint64_t bytes_max,
+/* The KV cache of a model: layers that see the same range of tokens share a group of blocks.
+ * HEARTH_E_ARGUMENT for a type that does not exist. */
+int engine_kv_pool(const struct model *model, enum hearth_kv_type type, uint64_t bytes_max,
                    struct kv_pool **out, struct hearth_error *err);
 
 #endif

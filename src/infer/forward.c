@@ -217,6 +217,8 @@ static void rotate_heads(const struct forward *forward, float *heads, uint32_t c
             vector->rope_neox(head, angles, angles + rope->pairs, rope->pairs);
         else
             vector->rope_normal(head, angles, angles + rope->pairs, rope->pairs);
+        if (kv_type_rotates(kv_pool_key_type(forward->options.kv)))
+            vector->hadamard(head, size);
     }
 }
 
@@ -241,21 +243,25 @@ static void store_row(void *context, size_t row, unsigned thread)
     uint32_t heads = shape->layers[forward->layer_index].kv_heads, within;
     const struct run *run = find_run(forward->batch, row, &within);
     float *keys = workspace_row(work->key, row, layer->key.rows);
-    const float *values = workspace_row(work->value, row, layer->value.rows);
+    float *values = workspace_row(work->value, row, layer->value.rows);
     rotate_heads(forward, keys, heads, layer->key_norm, row);
 
     uint32_t position = run->position + within;
     uint32_t group = kv_layer_group(forward->options.kv, forward->layer_index);
-    enum kv_type type = kv_pool_type(forward->options.kv);
+    enum kv_type key_type = kv_pool_key_type(forward->options.kv);
+    enum kv_type value_type = kv_pool_value_type(forward->options.kv);
     char *block = run->table->groups[group].blocks[position / KV_BLOCK_TOKENS];
     for (uint32_t h = 0; h < heads; h++) {
         char *part = block + kv_part_offset(forward->options.kv, forward->layer_index, h);
         const struct vector_kernels *vector = &forward->options.kernels->vector;
-        vector->store_key[type](keys + h * shape->key_size, shape->key_size, part,
-                                position % KV_BLOCK_TOKENS);
-        vector->store_value[type](values + h * shape->value_size, shape->value_size,
-                                  part + kv_key_bytes(type, shape->key_size),
-                                  position % KV_BLOCK_TOKENS);
+        float *value = values + h * shape->value_size;
+        if (kv_type_rotates(value_type))
+            vector->hadamard(value, shape->value_size);
+        vector->store_key[key_type](keys + h * shape->key_size, shape->key_size, part,
+                                    position % KV_BLOCK_TOKENS);
+        vector->store_value[value_type](value, shape->value_size,
+                                        part + kv_key_bytes(key_type, shape->key_size),
+                                        position % KV_BLOCK_TOKENS);
     }
 }
 
@@ -277,7 +283,7 @@ static void finish_attention_row(void *context, size_t row, unsigned thread)
     const struct forward *forward = context;
     const struct matrix *output = &forward->layer->attention_output;
     float *values = workspace_scratch(&forward->workspace, thread);
-    attend_merge_row(&forward->attend, row, values);
+    attend_row(&forward->attend, row, values);
     quantize_row(forward, values, output->columns, row, form_bit(output));
 }
 

@@ -220,9 +220,11 @@ static json_t *memory_at(const struct model *model, uint64_t context)
     json_t *memory = json_pack("{s:I, s:I}", "context", (json_int_t)context, "weights_bytes",
                                (json_int_t)gguf_file_size(model->gguf));
     static const struct {
-        enum kv_type type;
+        enum hearth_kv_type type;
         const char *name;
-    } types[] = {{KV_F16, "kv_f16_bytes"}, {KV_Q8_0, "kv_q8_0_bytes"}};
+    } types[] = {{HEARTH_KV_F16, "kv_f16_bytes"},
+                 {HEARTH_KV_Q8_0, "kv_q8_0_bytes"},
+                 {HEARTH_KV_Q4_0, "kv_q4_0_bytes"}};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         struct kv_pool *pool;
         if (engine_kv_pool(model, types[i].type, 0, &pool, NULL))

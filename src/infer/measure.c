@@ -91,7 +91,8 @@ static void add_layer(const struct hearth_engine *engine, uint32_t index, uint32
         add_matrix(engine, matrices[i], work, last && !kept ? &work->logits : &work->token);
     }
     uint64_t seen = layer->window && layer->window <= depth ? layer->window - 1 : depth;
-    size_t head = kv_head_bytes(kv_pool_type(engine->kv), shape->key_size, shape->value_size);
+    size_t head = kv_head_bytes(kv_pool_key_type(engine->kv), kv_pool_value_type(engine->kv),
+                                shape->key_size, shape->value_size);
     work->kv_bytes += seen * shape->layers[index].kv_heads * (head / KV_BLOCK_TOKENS);
 }
 

@@ -10,7 +10,8 @@
 
 #include "kernel/half.h"
 
-#define V16_TILE 4
+#define V16_TILE 8
+#define V16_WIDE 2
 
 struct v16 {
     __m512 v;
@@ -69,6 +70,11 @@ static inline struct v16 v16_fma(struct v16 a, struct v16 b, struct v16 c)
     return (struct v16){_mm512_fmadd_ps(a.v, b.v, c.v)};
 }
 
+static inline struct v16 v16_abs(struct v16 a)
+{
+    return (struct v16){_mm512_abs_ps(a.v)};
+}
+
 static inline struct v16 v16_max(struct v16 a, struct v16 b)
 {
     return (struct v16){_mm512_max_ps(a.v, b.v)};
@@ -108,10 +114,28 @@ static inline struct v16 v16_load_f16(const uint16_t *p)
     return (struct v16){_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p))};
 }
 
-static inline struct v16 v16_load_s8(const int8_t *p)
+static inline void v16_store_f16(uint16_t *p, struct v16 a)
 {
-    return (struct v16){
-        _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)))};
+    _mm256_storeu_si256((__m256i *)p, _mm512_cvtps_ph(a.v, _MM_FROUND_TO_NEAREST_INT));
+}
+
+static inline void v16_store_s8(int8_t *p, struct v16 a)
+{
+    _mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v)));
+}
+
+static inline struct v16 v16_swap(struct v16 a, int distance)
+{
+    switch (distance) {
+    case 1:
+        return (struct v16){_mm512_permute_ps(a.v, 0xb1)};
+    case 2:
+        return (struct v16){_mm512_permute_ps(a.v, 0x4e)};
+    case 4:
+        return (struct v16){_mm512_shuffle_f32x4(a.v, a.v, 0xb1)};
+    default:
+        return (struct v16){_mm512_shuffle_f32x4(a.v, a.v, 0x4e)};
+    }
 }
 
 static inline struct v16i v16i_set(int32_t x)
@@ -133,11 +157,50 @@ static inline struct v16i v16i_key_start(int32_t sum)
     return v16i_set(-128 * sum);
 }
 
-static inline struct v16i v16i_dot_key(struct v16i acc, struct v16k key, const int8_t *query)
+static inline struct v16i v16i_dot_key(struct v16i acc, struct v16k key, int32_t query)
 {
-    int32_t four;
-    memcpy(&four, query, sizeof four);
-    return (struct v16i){_mm512_dpbusd_epi32(acc.v, key.v, _mm512_set1_epi32(four))};
+    return (struct v16i){_mm512_dpbusd_epi32(acc.v, key.v, _mm512_set1_epi32(query))};
+}
+
+static inline void v16k_load_u4(const uint8_t *p, struct v16k *low, struct v16k *high)
+{
+    const __m512i mask = _mm512_set1_epi8(15);
+    __m512i both = _mm512_loadu_si512(p);
+    low->v = _mm512_and_si512(both, mask);
+    high->v = _mm512_and_si512(_mm512_srli_epi16(both, 4), mask);
+}
+
+static inline struct v16i v16i_dot_u4(struct v16i acc, struct v16k key, int32_t query)
+{
+    return v16i_dot_key(acc, key, query);
+}
+
+struct v16p {
+    __m512i v;
+};
+
+static inline struct v16p v16p_load_s8(const int8_t *p)
+{
+    return (struct v16p){_mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p))};
+}
+
+static inline void v16p_load_s4(const uint8_t *p, struct v16p *low, struct v16p *high)
+{
+    __m512i both = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)p));
+    low->v = _mm512_srai_epi16(_mm512_slli_epi16(both, 12), 12);
+    high->v = _mm512_srai_epi16(both, 4);
+}
+
+static inline void v16_store_pairs(int32_t *pairs, struct v16 low, struct v16 high)
+{
+    __m512i packed = _mm512_packs_epi32(_mm512_cvtps_epi32(low.v), _mm512_cvtps_epi32(high.v));
+    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7);
+    _mm512_storeu_si512(pairs, _mm512_permutexvar_epi64(order, packed));
+}
+
+static inline struct v16i v16i_dot_pair(struct v16i acc, struct v16p values, int32_t weights)
+{
+    return (struct v16i){_mm512_dpwssd_epi32(acc.v, values.v, _mm512_set1_epi32(weights))};
 }
 
 static inline struct v16 v16_from_int(struct v16i a)

@@ -10,7 +10,8 @@
 
 #include "kernel/half.h"
 
-#define V16_TILE 2
+#define V16_TILE 4
+#define V16_WIDE 1
 
 struct v16 {
     float32x4_t a, b, c, d; /* lanes 0 to 3, 4 to 7, 8 to 11, 12 to 15 */
@@ -88,6 +89,11 @@ static inline struct v16 v16_fma(struct v16 x, struct v16 y, struct v16 z)
                         vfmaq_f32(z.c, x.c, y.c), vfmaq_f32(z.d, x.d, y.d)};
 }
 
+static inline struct v16 v16_abs(struct v16 x)
+{
+    return (struct v16){vabsq_f32(x.a), vabsq_f32(x.b), vabsq_f32(x.c), vabsq_f32(x.d)};
+}
+
 /* fmax and fmin would give a NaN where either operand is one. */
 static inline float32x4_t v16_max_quarter(float32x4_t x, float32x4_t y)
 {
@@ -159,13 +165,34 @@ static inline struct v16 v16_load_f16(const uint16_t *p)
                         vcvt_f32_f16(vget_low_f16(high)), vcvt_high_f32_f16(high)};
 }
 
-static inline struct v16 v16_load_s8(const int8_t *p)
+static inline void v16_store_f16(uint16_t *p, struct v16 x)
 {
-    int8x16_t bytes = vld1q_s8(p);
-    int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_high_s8(bytes);
-    return (struct v16){
-        vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))), vcvtq_f32_s32(vmovl_high_s16(low)),
-        vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))), vcvtq_f32_s32(vmovl_high_s16(high))};
+    float16x8_t low = vcombine_f16(vcvt_f16_f32(x.a), vcvt_f16_f32(x.b));
+    float16x8_t high = vcombine_f16(vcvt_f16_f32(x.c), vcvt_f16_f32(x.d));
+    vst1q_u16(p, vreinterpretq_u16_f16(low));
+    vst1q_u16(p + 8, vreinterpretq_u16_f16(high));
+}
+
+static inline void v16_store_s8(int8_t *p, struct v16 x)
+{
+    int16x8_t low = vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(x.a)), vqmovn_s32(vcvtnq_s32_f32(x.b)));
+    int16x8_t high = vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(x.c)), vqmovn_s32(vcvtnq_s32_f32(x.d)));
+    vst1q_s8(p, vcombine_s8(vqmovn_s16(low), vqmovn_s16(high)));
+}
+
+static inline struct v16 v16_swap(struct v16 x, int distance)
+{
+    switch (distance) {
+    case 1:
+        return (struct v16){vrev64q_f32(x.a), vrev64q_f32(x.b), vrev64q_f32(x.c), vrev64q_f32(x.d)};
+    case 2:
+        return (struct v16){vextq_f32(x.a, x.a, 2), vextq_f32(x.b, x.b, 2), vextq_f32(x.c, x.c, 2),
+                            vextq_f32(x.d, x.d, 2)};
+    case 4:
+        return (struct v16){x.b, x.a, x.d, x.c};
+    default:
+        return (struct v16){x.c, x.d, x.a, x.b};
+    }
 }
 
 static inline struct v16i v16i_set(int32_t x)
@@ -196,13 +223,87 @@ static inline struct v16i v16i_key_start(int32_t sum)
     return v16i_set(0);
 }
 
-static inline struct v16i v16i_dot_key(struct v16i acc, struct v16k key, const int8_t *query)
+static inline struct v16i v16i_dot_key(struct v16i acc, struct v16k key, int32_t query)
 {
-    int32_t four;
-    memcpy(&four, query, sizeof four);
-    int8x16_t q = vreinterpretq_s8_s32(vdupq_n_s32(four));
+    int8x16_t q = vreinterpretq_s8_s32(vdupq_n_s32(query));
     return (struct v16i){vdotq_s32(acc.a, key.a, q), vdotq_s32(acc.b, key.b, q),
                          vdotq_s32(acc.c, key.c, q), vdotq_s32(acc.d, key.d, q)};
+}
+
+static inline void v16k_load_u4_quarter(const uint8_t *p, int8x16_t *low, int8x16_t *high)
+{
+    uint8x16_t both = vld1q_u8(p);
+    *low = vreinterpretq_s8_u8(vandq_u8(both, vdupq_n_u8(15)));
+    *high = vreinterpretq_s8_u8(vshrq_n_u8(both, 4));
+}
+
+static inline void v16k_load_u4(const uint8_t *p, struct v16k *low, struct v16k *high)
+{
+    v16k_load_u4_quarter(p, &low->a, &high->a);
+    v16k_load_u4_quarter(p + 16, &low->b, &high->b);
+    v16k_load_u4_quarter(p + 32, &low->c, &high->c);
+    v16k_load_u4_quarter(p + 48, &low->d, &high->d);
+}
+
+static inline struct v16i v16i_dot_u4(struct v16i acc, struct v16k key, int32_t query)
+{
+    return v16i_dot_key(acc, key, query);
+}
+
+/* The first tokens of the pairs, and the second ones. */
+struct v16p {
+    int16x8_t first_low, first_high, second_low, second_high;
+};
+
+static inline struct v16p v16p_widen(int8x16_t first, int8x16_t second)
+{
+    return (struct v16p){vmovl_s8(vget_low_s8(first)), vmovl_high_s8(first),
+                         vmovl_s8(vget_low_s8(second)), vmovl_high_s8(second)};
+}
+
+static inline struct v16p v16p_load_s8(const int8_t *p)
+{
+    int8x16x2_t tokens = vld2q_s8(p);
+    return v16p_widen(tokens.val[0], tokens.val[1]);
+}
+
+static inline int8x16_t v16p_low_s4(int8x16_t both)
+{
+    return vshrq_n_s8(vshlq_n_s8(both, 4), 4);
+}
+
+static inline void v16p_load_s4(const uint8_t *p, struct v16p *low, struct v16p *high)
+{
+    int8x16x2_t tokens = vld2q_s8((const int8_t *)p);
+    *low = v16p_widen(v16p_low_s4(tokens.val[0]), v16p_low_s4(tokens.val[1]));
+    *high = v16p_widen(vshrq_n_s8(tokens.val[0], 4), vshrq_n_s8(tokens.val[1], 4));
+}
+
+static inline int16x8_t v16_to_s16(float32x4_t low, float32x4_t high)
+{
+    return vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(low)), vqmovn_s32(vcvtnq_s32_f32(high)));
+}
+
+static inline void v16_store_pairs(int32_t *pairs, struct v16 low, struct v16 high)
+{
+    vst1q_s32(pairs, vreinterpretq_s32_s16(v16_to_s16(low.a, low.b)));
+    vst1q_s32(pairs + 4, vreinterpretq_s32_s16(v16_to_s16(low.c, low.d)));
+    vst1q_s32(pairs + 8, vreinterpretq_s32_s16(v16_to_s16(high.a, high.b)));
+    vst1q_s32(pairs + 12, vreinterpretq_s32_s16(v16_to_s16(high.c, high.d)));
+}
+
+static inline struct v16i v16i_dot_pair(struct v16i acc, struct v16p values, int32_t weights)
+{
+    int16x4_t w = vreinterpret_s16_s32(vdup_n_s32(weights));
+    acc.a = vmlal_lane_s16(acc.a, vget_low_s16(values.first_low), w, 0);
+    acc.b = vmlal_high_lane_s16(acc.b, values.first_low, w, 0);
+    acc.c = vmlal_lane_s16(acc.c, vget_low_s16(values.first_high), w, 0);
+    acc.d = vmlal_high_lane_s16(acc.d, values.first_high, w, 0);
+    acc.a = vmlal_lane_s16(acc.a, vget_low_s16(values.second_low), w, 1);
+    acc.b = vmlal_high_lane_s16(acc.b, values.second_low, w, 1);
+    acc.c = vmlal_lane_s16(acc.c, vget_low_s16(values.second_high), w, 1);
+    acc.d = vmlal_high_lane_s16(acc.d, values.second_high, w, 1);
+    return acc;
 }
 
 static inline struct v16 v16_from_int(struct v16i x)

@@ -16,7 +16,8 @@ struct v16i {
     int32_t i[16];
 };
 
-#define V16_TILE 1 /* rows that attention takes together */
+#define V16_TILE 1 /* rows that attention takes together: 1, 4 or 8 */
+#define V16_WIDE 2 /* vectors of keys or values that it takes together: 1 or 2 */
 
 #define V16_EACH for (int l = 0; l < 16; l++)
 
@@ -85,6 +86,12 @@ static inline struct v16 v16_fma(struct v16 a, struct v16 b, struct v16 c)
     return c;
 }
 
+static inline struct v16 v16_abs(struct v16 a)
+{
+    V16_EACH a.f[l] = fabsf(a.f[l]);
+    return a;
+}
+
 /* a > b ? a : b, so the second operand where one is NaN; likewise the minimum */
 static inline struct v16 v16_max(struct v16 a, struct v16 b)
 {
@@ -139,10 +146,23 @@ static inline struct v16 v16_load_f16(const uint16_t *p)
     return r;
 }
 
-static inline struct v16 v16_load_s8(const int8_t *p)
+/* To f16, nearest, ties to even; below the range of f16 only. */
+static inline void v16_store_f16(uint16_t *p, struct v16 a)
+{
+    V16_EACH p[l] = float_to_half(a.f[l]);
+}
+
+/* The nearest integers, ties to even, of numbers within the range of int8. */
+static inline void v16_store_s8(int8_t *p, struct v16 a)
+{
+    V16_EACH p[l] = (int8_t)rintf(a.f[l]);
+}
+
+/* Lane l with lane l ^ distance; 1, 2, 4 or 8. */
+static inline struct v16 v16_swap(struct v16 a, int distance)
 {
     struct v16 r;
-    V16_EACH r.f[l] = (float)p[l];
+    V16_EACH r.f[l] = a.f[l ^ distance];
     return r;
 }
 
@@ -172,13 +192,74 @@ static inline struct v16i v16i_key_start(int32_t sum)
     return v16i_set(-128 * sum);
 }
 
-static inline struct v16i v16i_dot_key(struct v16i acc, struct v16k key, const int8_t *query)
+/* `query`: four int8, as they lie in memory */
+static inline struct v16i v16i_dot_key(struct v16i acc, struct v16k key, int32_t query)
 {
+    int8_t q[4];
+    memcpy(q, &query, sizeof q);
     V16_EACH
     {
         for (int j = 0; j < 4; j++)
-            acc.i[l] += key.k[4 * l + j] * query[j];
+            acc.i[l] += key.k[4 * l + j] * q[j];
     }
+    return acc;
+}
+
+/* The low and the high four bits of each byte. */
+static inline void v16k_load_u4(const uint8_t *p, struct v16k *low, struct v16k *high)
+{
+    for (int i = 0; i < 64; i++) {
+        low->k[i] = p[i] & 15;
+        high->k[i] = p[i] >> 4;
+    }
+}
+
+/* The dot product of keys that v16k_load_u4 gave, without any bias. */
+static inline struct v16i v16i_dot_u4(struct v16i acc, struct v16k key, int32_t query)
+{
+    return v16i_dot_key(acc, key, query);
+}
+
+/* The values of 16 elements for two tokens: pairs of int16. */
+struct v16p {
+    int16_t p[32];
+};
+
+static inline struct v16p v16p_load_s8(const int8_t *p)
+{
+    struct v16p r;
+    for (int i = 0; i < 32; i++)
+        r.p[i] = p[i];
+    return r;
+}
+
+/* 32 bytes, each two int4: the low ones, then the high ones. */
+static inline void v16p_load_s4(const uint8_t *p, struct v16p *low, struct v16p *high)
+{
+    for (int i = 0; i < 32; i++) {
+        low->p[i] = (int16_t)((p[i] & 15) - (p[i] & 8) * 2);
+        high->p[i] = (int16_t)((p[i] >> 4) - (p[i] >> 4 & 8) * 2);
+    }
+}
+
+/* Sixteen pairs of weights: the integers nearest to 32 floats (ties to even) that lie in the range
+ * of int16; anything for others. */
+static inline void v16_store_pairs(int32_t *pairs, struct v16 low, struct v16 high)
+{
+    int16_t integers[32];
+    for (int i = 0; i < 32; i++) {
+        float x = rintf(i < 16 ? low.f[i] : high.f[i - 16]);
+        integers[i] = (int16_t)(x >= -32768.0f && x <= 32767.0f ? x : -32768.0f);
+    }
+    memcpy(pairs, integers, sizeof integers);
+}
+
+/* acc + value of the first token * weight of the first + the same of the second */
+static inline struct v16i v16i_dot_pair(struct v16i acc, struct v16p values, int32_t weights)
+{
+    int16_t w[2];
+    memcpy(w, &weights, sizeof w);
+    V16_EACH acc.i[l] += values.p[2 * l] * w[0] + values.p[2 * l + 1] * w[1];
     return acc;
 }
 

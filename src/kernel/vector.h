@@ -33,10 +33,16 @@ struct vector_kernels {
     void (*store_key[KV_TYPES])(const float *key, size_t key_size, void *part, size_t slot);
     void (*store_value[KV_TYPES])(const float *value, size_t value_size, void *part, size_t slot);
     void (*attention)(const struct attention *task);
-    /* Merges the partial result of a later range of tokens into that of all earlier ones. At the
-     * end values / sum is the attention's result. */
+    /* Merges the partial result of a later range of tokens into that of all earlier ones. */
     void (*attention_merge)(struct attention_partial *total, const struct attention_partial *part,
                             size_t value_size);
+    /* Makes the values of a partial the attention's result: divides them by the sum. */
+    void (*attention_finish)(struct attention_partial *total, size_t value_size);
+
+    /* Multiplies x, `size` elements, by a Hadamard matrix of the largest power of two that divides
+     * size (at least 16), group by group, over its square root: a rotation that is its own inverse.
+     * It spreads what stands out in few elements over all, so that few bits hold them better. */
+    void (*hadamard)(float *x, size_t size);
 };
 
 void vector_fill_ref(struct vector_kernels *out);

@@ -156,67 +156,161 @@ static void rope_normal(float *x, const float *cosine, const float *sine, size_t
     }
 }
 
+/* ---- rotating ---- */
+
+/* Within each vector, then between vectors: sums and differences of elements 1, 2, 4, … apart. */
+static void hadamard(float *x, size_t size)
+{
+    _Alignas(64) float signs[4][16];
+    size_t width = size & (~size + 1);
+    assert(width >= 16);
+    for (int i = 0; i < 4; i++) {
+        for (int l = 0; l < 16; l++)
+            signs[i][l] = l >> i & 1 ? -1.0f : 1.0f;
+    }
+    const struct v16 scale = v16_set(1.0f / sqrtf((float)width));
+    for (size_t at = 0; at < size; at += 16) {
+        struct v16 a = v16_mul(v16_load(x + at), scale);
+        a = v16_fma(a, v16_load(signs[0]), v16_swap(a, 1));
+        a = v16_fma(a, v16_load(signs[1]), v16_swap(a, 2));
+        a = v16_fma(a, v16_load(signs[2]), v16_swap(a, 4));
+        v16_store(x + at, v16_fma(a, v16_load(signs[3]), v16_swap(a, 8)));
+    }
+    for (size_t apart = 16; apart < width; apart *= 2) {
+        for (size_t at = 0; at < size; at += (at + 16) % apart ? 16 : apart + 16) {
+            struct v16 a = v16_load(x + at), b = v16_load(x + at + apart);
+            v16_store(x + at, v16_add(a, b));
+            v16_store(x + at + apart, v16_sub(a, b));
+        }
+    }
+}
+
 /* ---- storing keys and values ---- */
 
-/* Beyond the range of f16 the largest number of its sign, so that a stored row can never turn the
- * softmax of rows that do not see it into NaN by 0 * infinity. */
+/* Up to 16 elements as f16. Beyond its range they become the largest number of their sign, so that
+ * a stored row can never turn the softmax of rows that do not see it into NaN by 0 * infinity; so
+ * does NaN. */
+static void halves_of(const float *x, size_t n, uint16_t halves[16])
+{
+    struct v16 a = v16_load_first(x, n < 16 ? n : 16);
+    a = v16_max(v16_min(a, v16_set(65504.0f)), v16_set(-65504.0f));
+    v16_store_f16(halves, a);
+}
+
 static uint16_t half_saturated(float x)
 {
-    float limited = x > 65504.0f ? 65504.0f : x < -65504.0f ? -65504.0f : x;
-    return float_to_half(limited);
+    uint16_t halves[16];
+    halves_of(&x, 1, halves);
+    return halves[0];
 }
 
 static void store_key_f16(const float *key, size_t key_size, void *part, size_t slot)
 {
-    uint16_t *keys = part;
-    for (size_t i = 0; i < key_size; i++)
-        keys[i * KV_BLOCK_TOKENS + slot] = half_saturated(key[i]);
+    uint16_t *keys = (uint16_t *)part + slot, halves[16];
+    for (size_t at = 0; at < key_size; at += 16) {
+        size_t n = key_size - at < 16 ? key_size - at : 16;
+        halves_of(key + at, n, halves);
+        for (size_t i = 0; i < n; i++)
+            keys[(at + i) * KV_BLOCK_TOKENS] = halves[i];
+    }
 }
 
 static void store_value_f16(const float *value, size_t value_size, void *part, size_t slot)
 {
-    uint16_t *values = (uint16_t *)part + slot * value_size;
-    for (size_t i = 0; i < value_size; i++)
-        values[i] = half_saturated(value[i]);
+    uint16_t *values = (uint16_t *)part + slot * value_size, halves[16];
+    for (size_t at = 0; at < value_size; at += 16) {
+        size_t n = value_size - at < 16 ? value_size - at : 16;
+        halves_of(value + at, n, halves);
+        memcpy(values + at, halves, n * sizeof *halves);
+    }
+}
+
+/* 32 floats times `inverse`, rounded to integers between two limits. NaN becomes one of these. */
+static void round_group(const float *x, float inverse, float lowest, float highest, int8_t *q)
+{
+    const struct v16 least = v16_set(lowest), most = v16_set(highest), factor = v16_set(inverse);
+    v16_store_s8(q, v16_max(v16_min(v16_mul(v16_load(x), factor), most), least));
+    v16_store_s8(q + 16, v16_max(v16_min(v16_mul(v16_load(x + 16), factor), most), least));
 }
 
 /* Q8_0's rounding: 32 floats to int8 in [-127, 127]; returns the scale, max|x| / 127. */
 static float quantize_group(const float *x, int8_t *q)
 {
-    float largest = 0.0f;
-    for (int i = 0; i < 32; i++) {
-        float magnitude = fabsf(x[i]);
-        largest = magnitude > largest ? magnitude : largest;
-    }
+    float largest = v16_largest(v16_max(v16_abs(v16_load(x)), v16_abs(v16_load(x + 16))));
     float inverse = largest > 0.0f && largest <= FLT_MAX ? 127.0f / largest : 0.0f;
-    for (int i = 0; i < 32; i++) {
-        float scaled = rintf(x[i] * inverse);
-        q[i] = (int8_t)(scaled >= -127.0f && scaled <= 127.0f ? scaled : 0.0f);
-    }
+    round_group(x, inverse, -127.0f, 127.0f, q);
     return largest / 127.0f;
+}
+
+/* Q4_0's rounding: 32 floats to int4 in [-8, 7], the one of the largest magnitude being -8. */
+static float quantize_group_4(const float *x, int8_t *q)
+{
+    const struct v16 a = v16_load(x), b = v16_load(x + 16), zero = v16_set(0.0f);
+    float highest = v16_largest(v16_max(a, b));
+    float lowest = -v16_largest(v16_max(v16_sub(zero, a), v16_sub(zero, b)));
+    float extreme = highest > -lowest ? highest : lowest;
+    float inverse = extreme != 0.0f && fabsf(extreme) <= FLT_MAX ? -8.0f / extreme : 0.0f;
+    round_group(x, inverse, -8.0f, 7.0f, q);
+    return extreme / -8.0f;
+}
+
+static uint16_t *scale_of(void *part, size_t bytes, size_t group, size_t slot)
+{
+    return (uint16_t *)((char *)part + bytes) + group * KV_BLOCK_TOKENS + slot;
 }
 
 static void store_key_q8_0(const float *key, size_t key_size, void *part, size_t slot)
 {
-    uint8_t *keys = part;
-    uint16_t *scales = (uint16_t *)(keys + key_size * KV_BLOCK_TOKENS);
+    uint32_t *keys = (uint32_t *)part + slot;
     for (size_t group = 0; group < key_size / 32; group++) {
         int8_t q[32];
-        scales[group * KV_BLOCK_TOKENS + slot] =
+        uint32_t four[8];
+        *scale_of(part, key_size * KV_BLOCK_TOKENS, group, slot) =
             half_saturated(quantize_group(key + 32 * group, q));
-        uint8_t *out = keys + group * 32 * KV_BLOCK_TOKENS + slot * 4;
+        memcpy(four, q, sizeof four);
+        for (size_t i = 0; i < 8; i++)
+            keys[(group * 8 + i) * KV_BLOCK_TOKENS] = four[i] ^ 0x80808080u;
+    }
+}
+
+static void store_key_q4_0(const float *key, size_t key_size, void *part, size_t slot)
+{
+    uint32_t *keys = (uint32_t *)part + slot;
+    for (size_t group = 0; group < key_size / 32; group++) {
+        int8_t q[32];
+        uint32_t four[8];
+        *scale_of(part, key_size * KV_BLOCK_TOKENS / 2, group, slot) =
+            half_saturated(quantize_group_4(key + 32 * group, q));
         for (size_t i = 0; i < 32; i++)
-            out[i / 4 * 4 * KV_BLOCK_TOKENS + i % 4] = (uint8_t)(q[i] + 128);
+            q[i] = (int8_t)(q[i] + 8);
+        memcpy(four, q, sizeof four);
+        for (size_t i = 0; i < 4; i++)
+            keys[(group * 4 + i) * KV_BLOCK_TOKENS] = four[2 * i] | four[2 * i + 1] << 4;
     }
 }
 
 static void store_value_q8_0(const float *value, size_t value_size, void *part, size_t slot)
 {
-    int8_t *values = (int8_t *)part + slot * value_size;
-    uint16_t *scales = (uint16_t *)((int8_t *)part + value_size * KV_BLOCK_TOKENS);
-    for (size_t group = 0; group < value_size / 32; group++)
-        scales[slot * (value_size / 32) + group] =
-            half_saturated(quantize_group(value + 32 * group, values + 32 * group));
+    int8_t *values = (int8_t *)part + slot / 2 * 2 * value_size + slot % 2;
+    for (size_t group = 0; group < value_size / 32; group++) {
+        int8_t q[32];
+        *scale_of(part, value_size * KV_BLOCK_TOKENS, group, slot) =
+            half_saturated(quantize_group(value + 32 * group, q));
+        for (size_t i = 0; i < 32; i++)
+            values[(32 * group + i) * 2] = q[i];
+    }
+}
+
+static void store_value_q4_0(const float *value, size_t value_size, void *part, size_t slot)
+{
+    uint8_t *values = (uint8_t *)part + slot / 2 * value_size + slot % 2;
+    for (size_t group = 0; group < value_size / 32; group++) {
+        int8_t q[32];
+        *scale_of(part, value_size * KV_BLOCK_TOKENS / 2, group, slot) =
+            half_saturated(quantize_group_4(value + 32 * group, q));
+        for (size_t i = 0; i < 16; i++)
+            values[(16 * group + i) * 2] = (uint8_t)((q[i] & 15) | (q[i + 16] & 15) << 4);
+    }
 }
 
 #include "kernel/attention_tmpl.h"
@@ -232,9 +326,11 @@ void VECTOR_FILL(struct vector_kernels *out)
         .soft_cap = soft_cap,
         .rope_neox = rope_neox,
         .rope_normal = rope_normal,
-        .store_key = {[KV_F16] = store_key_f16, [KV_Q8_0] = store_key_q8_0},
-        .store_value = {[KV_F16] = store_value_f16, [KV_Q8_0] = store_value_q8_0},
+        .store_key = {store_key_f16, store_key_q8_0, store_key_q4_0},
+        .store_value = {store_value_f16, store_value_q8_0, store_value_q4_0},
         .attention = attention,
         .attention_merge = attention_merge,
+        .attention_finish = attention_finish,
+        .hadamard = hadamard,
     };
 }

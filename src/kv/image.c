@@ -34,7 +34,8 @@ static void describe(const struct kv_table *table, struct image_head *head)
 {
     *head = (struct image_head){
         .version = IMAGE_VERSION,
-        .type = (uint32_t)kv_pool_type(table->pool),
+        .type = (uint32_t)kv_pool_key_type(table->pool) +
+                256 * (uint32_t)kv_pool_value_type(table->pool),
         .tokens = table->tokens,
         .groups = kv_pool_groups(table->pool),
     };

@@ -4,7 +4,7 @@
  *
  *     char     magic[8]               "HEARTHKV"
  *     uint32_t version                1
- *     uint32_t type                   enum kv_type
+ *     uint32_t type                   enum kv_type of keys, + 256 * that of values
  *     uint32_t tokens, groups
  *     for each group: uint32_t window, first (block that is held), uint64_t block_bytes
  *     for each group: blocks first to last, block_bytes each

@@ -17,7 +17,7 @@ struct group {
 };
 
 struct kv_pool {
-    enum kv_type type;
+    enum kv_type key_type, value_type;
     struct group groups[KV_GROUPS_MAX];
     uint32_t group_count, layer_count;
     struct layer_place {
@@ -34,13 +34,15 @@ static int place_layers(struct kv_pool *pool, const struct kv_pool_options *opti
         pool->groups[g] = (struct group){options->windows[g], KV_BLOCK_HEADER};
     for (uint32_t l = 0; l < options->layer_count; l++) {
         const struct kv_layer *layer = &options->layers[l];
-        if (options->type == KV_Q8_0 && (layer->key_size % 32 || layer->value_size % 32))
+        if (!kv_type_fits(options->key_type, layer->key_size) ||
+            !kv_type_fits(options->value_type, layer->value_size))
             return error_set(err, HEARTH_E_UNSUPPORTED,
-                             "a Q8_0 KV cache needs heads of a multiple of 32 elements, "
+                             "a quantized KV cache needs heads of a multiple of 32 elements, "
                              "layer %u has %u and %u",
                              l, layer->key_size, layer->value_size);
         struct group *group = &pool->groups[layer->group];
-        size_t head_bytes = kv_head_bytes(options->type, layer->key_size, layer->value_size);
+        size_t head_bytes = kv_head_bytes(options->key_type, options->value_type, layer->key_size,
+                                          layer->value_size);
         pool->layers[l] = (struct layer_place){layer->group, group->block_bytes, head_bytes};
         group->block_bytes += head_bytes * layer->heads;
     }
@@ -54,7 +56,8 @@ int kv_pool_create(const struct kv_pool_options *options, struct kv_pool **out,
     struct kv_pool *pool = MEM_NEW(struct kv_pool);
     if (!pool)
         return error_set(err, HEARTH_E_MEMORY, "no memory for the KV cache");
-    pool->type = options->type;
+    pool->key_type = options->key_type;
+    pool->value_type = options->value_type;
     pool->group_count = options->group_count;
     pool->layer_count = options->layer_count;
     pool->bytes_max = options->bytes_max;
@@ -112,9 +115,14 @@ size_t kv_group_block_bytes(const struct kv_pool *pool, uint32_t group)
     return pool->groups[group].block_bytes;
 }
 
-enum kv_type kv_pool_type(const struct kv_pool *pool)
+enum kv_type kv_pool_key_type(const struct kv_pool *pool)
 {
-    return pool->type;
+    return pool->key_type;
+}
+
+enum kv_type kv_pool_value_type(const struct kv_pool *pool)
+{
+    return pool->value_type;
 }
 
 uint32_t kv_layer_group(const struct kv_pool *pool, uint32_t layer)

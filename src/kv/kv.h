@@ -31,7 +31,7 @@ struct kv_pool;
 /* `layers` in model order; `windows[g]`: how many tokens back the layers of group g see, the
  * current one included; 0 for all. `bytes_max`: of all blocks, 0 for no limit. */
 struct kv_pool_options {
-    enum kv_type type;
+    enum kv_type key_type, value_type;
     const struct kv_layer *layers;
     uint32_t layer_count;
     const uint32_t *windows;
@@ -76,7 +76,8 @@ void kv_table_slide(struct kv_table *table, uint32_t next);
 /* Whether every group still holds what a token at position `next` sees. */
 bool kv_table_covers(const struct kv_table *table, uint32_t next);
 
-enum kv_type kv_pool_type(const struct kv_pool *pool);
+enum kv_type kv_pool_key_type(const struct kv_pool *pool);
+enum kv_type kv_pool_value_type(const struct kv_pool *pool);
 uint32_t kv_layer_group(const struct kv_pool *pool, uint32_t layer);
 /* The part of (layer, head) in each of the blocks of its group is at blocks[b] + this offset. */
 size_t kv_part_offset(const struct kv_pool *pool, uint32_t layer, uint32_t head);

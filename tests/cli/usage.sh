@@ -56,7 +56,7 @@ for value in -0.1 101 nan inf x ''; do
     err_has "hearth: --temp takes a number from 0 to 100, not '$value'"
 done
 run 2 run model prompt --kv q4
-err_has "hearth: --kv takes one of f16, q8_0, not 'q4'"
+err_has "hearth: --kv takes one of f16, q8_0, q4_0, q8_0:q4_0, not 'q4'"
 
 # an error: 1, one sentence
 run 1 run "$scratch/missing.gguf" prompt

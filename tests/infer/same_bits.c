@@ -19,7 +19,7 @@
 #define STREAMS 4
 #define SUBJECTS 2
 #define TIERS_MAX 8
-#define KV_TYPES_COUNT 2
+#define KV_TYPES_COUNT 4
 
 /* Of the other streams: in a first block, at its edge, past several. */
 static const size_t stream_length[STREAMS] = {LENGTH, 5, 64, 137};
@@ -37,6 +37,13 @@ struct ground {
     const char *tier;
     enum hearth_kv_type kv_type;
     float *logits[STREAMS];
+};
+
+static const char *const kv_names[KV_TYPES_COUNT] = {
+    [HEARTH_KV_F16] = "F16",
+    [HEARTH_KV_Q8_0] = "Q8_0",
+    [HEARTH_KV_Q4_0] = "Q4_0",
+    [HEARTH_KV_Q8_0_Q4_0] = "Q8_0:Q4_0",
 };
 
 static struct {
@@ -88,8 +95,8 @@ static int set_up(void **state)
         for (size_t t = 0; timeline_tier(t); t++) {
             if (!timeline_has_tier(all.subjects[i].model, timeline_tier(t)))
                 continue;
-            lay_ground(&all.subjects[i], timeline_tier(t), HEARTH_KV_F16);
-            lay_ground(&all.subjects[i], timeline_tier(t), HEARTH_KV_Q8_0);
+            for (int type = 0; type < KV_TYPES_COUNT; type++)
+                lay_ground(&all.subjects[i], timeline_tier(t), (enum hearth_kv_type)type);
         }
     }
     return 0;
@@ -124,8 +131,7 @@ static void same_bits(const char *what, const float *got, const float *expected,
 static void describe(char text[128], const struct ground *ground, const struct setting *setting)
 {
     snprintf(text, 128, "%s, %s, KV %s, %u threads, chunks of %u", ground->subject->name,
-             setting->tier, setting->kv_type == HEARTH_KV_F16 ? "F16" : "Q8_0", setting->threads,
-             setting->chunk_tokens);
+             setting->tier, kv_names[setting->kv_type], setting->threads, setting->chunk_tokens);
 }
 
 /* Whether a row that the engine holds is that of a stream at a position. */
@@ -470,8 +476,8 @@ static void a_real_model_is_as_steady(void **state)
     for (size_t t = 1; timeline_tier(t); t++) { /* the reference would take minutes */
         if (!timeline_has_tier(model, timeline_tier(t)))
             continue;
-        check_real_model(model, timeline_tier(t), HEARTH_KV_F16);
-        check_real_model(model, timeline_tier(t), HEARTH_KV_Q8_0);
+        for (int type = 0; type < KV_TYPES_COUNT; type++)
+            check_real_model(model, timeline_tier(t), (enum hearth_kv_type)type);
     }
     hearth_model_close(model);
 }

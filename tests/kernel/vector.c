@@ -162,181 +162,37 @@ static void rms_norm_divides_by_the_root_of_the_mean_square(void **state)
     }
 }
 
-/* ---- attention ---- */
-
-#define TOKENS 700
-#define HEAD_MAX 256
-#define BLOCKS ((TOKENS + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS)
-
-/* One kv head's history of random keys and values, as floats and in blocks. */
-struct history {
-    size_t size;
-    enum kv_type type;
-    float (*keys)[HEAD_MAX], (*values)[HEAD_MAX];
-    void *blocks[BLOCKS];
-};
-
-static void build_history(const struct vector_kernels *vector, enum kv_type type, size_t size,
-                          struct history *history)
+static void a_hadamard_matrix_is_a_rotation_and_its_own_inverse(void **state)
 {
-    struct random random = random_from_seed(size);
-    size_t bytes = kv_head_bytes(type, size, size);
-    history->size = size;
-    history->type = type;
-    history->keys = calloc(TOKENS, sizeof *history->keys);
-    history->values = calloc(TOKENS, sizeof *history->values);
-    for (size_t b = 0; b < BLOCKS; b++)
-        history->blocks[b] = aligned_alloc(64, bytes);
-    for (size_t b = 0; b < BLOCKS; b++)
-        memset(history->blocks[b], 0, bytes);
-    for (size_t t = 0; t < TOKENS; t++) {
-        char *part = history->blocks[t / KV_BLOCK_TOKENS];
-        fill(&random, history->keys[t], size);
-        fill(&random, history->values[t], size);
-        vector->store_key[type](history->keys[t], size, part, t % KV_BLOCK_TOKENS);
-        vector->store_value[type](history->values[t], size, part + kv_key_bytes(type, size),
-                                  t % KV_BLOCK_TOKENS);
-    }
-}
-
-static void free_history(struct history *history)
-{
-    free(history->keys);
-    free(history->values);
-    for (size_t b = 0; b < BLOCKS; b++)
-        free(history->blocks[b]);
-}
-
-/* Attention of rows to tokens first..last through splits and merges, as the engine does it. */
-static void attend(const struct vector_kernels *vector, const struct history *history,
-                   const float *const *queries, const uint32_t *first, const uint32_t *last,
-                   size_t rows, float cap, float *out)
-{
-    float values[8][HEAD_MAX];
-    struct attention_partial totals[8], parts[8];
-    for (size_t r = 0; r < rows; r++) {
-        totals[r].values = out + r * history->size;
-        parts[r].values = values[r];
-        attention_partial_clear(&totals[r], history->size);
-    }
-    for (uint32_t begin = 0; begin < TOKENS; begin += ATTENTION_SPLIT) {
-        struct attention task = {
-            .kv_type = history->type,
-            .key_size = history->size,
-            .value_size = history->size,
-            .blocks = (const void *const *)history->blocks + begin / KV_BLOCK_TOKENS,
-            .queries = queries,
-            .first = first,
-            .last = last,
-            .rows = rows,
-            .scale = 1.0f / sqrtf((float)history->size) / 4.0f,
-            .soft_cap = cap,
-            .begin = begin,
-            .end = begin + ATTENTION_SPLIT,
-            .partials = parts,
-        };
-        vector->attention(&task);
-        for (size_t r = 0; r < rows; r++)
-            vector->attention_merge(&totals[r], &parts[r], history->size);
-    }
-    for (size_t r = 0; r < rows; r++)
-        vector->scale(totals[r].values, 1.0f / totals[r].sum, history->size);
-}
-
-static void attend_exactly(const struct history *history, const float *query, uint32_t first,
-                           uint32_t last, float cap, double *out)
-{
-    double weights[TOKENS], max = -INFINITY, sum = 0.0;
-    for (uint32_t t = first; t <= last; t++) {
-        double score = 0.0;
-        for (size_t i = 0; i < history->size; i++)
-            score += (double)query[i] * (double)history->keys[t][i];
-        score *= 1.0 / sqrt((double)history->size) / 4.0;
-        if (cap > 0.0f)
-            score = (double)cap * tanh(score / (double)cap);
-        weights[t] = score;
-        max = score > max ? score : max;
-    }
-    memset(out, 0, history->size * sizeof *out);
-    for (uint32_t t = first; t <= last; t++) {
-        double weight = exp(weights[t] - max);
-        sum += weight;
-        for (size_t i = 0; i < history->size; i++)
-            out[i] += weight * (double)history->values[t][i];
-    }
-    for (size_t i = 0; i < history->size; i++)
-        out[i] /= sum;
-}
-
-/* Rows of one call: the last tokens of a prompt, a window, a single token, the very first. */
-static const uint32_t row_first[] = {0, 0, 0, 431, 69, 255, 0, 256};
-static const uint32_t row_last[] = {699, 0, 31, 686, 69, 256, 255, 600};
-#define ROWS 8
-
-static void check_attention(enum kv_type type, size_t size, float cap, double tolerance)
-{
+    (void)state;
+    static const size_t rotated[] = {16, 32, 64, 80, 96, 128, 160, 256, 512};
     struct kernels reference = tier_named("ref");
-    struct history history;
-    struct random random = random_from_seed(7);
-    float queries[ROWS][HEAD_MAX], ours[ROWS * HEAD_MAX], other[ROWS * HEAD_MAX];
-    const float *pointers[ROWS];
-    double exact[HEAD_MAX];
-    build_history(&reference.vector, type, size, &history);
-    for (size_t r = 0; r < ROWS; r++) {
-        fill(&random, queries[r], size);
-        pointers[r] = queries[r];
-    }
-    attend(&reference.vector, &history, pointers, row_first, row_last, ROWS, cap, ours);
-    for (size_t r = 0; r < ROWS; r++) {
-        attend_exactly(&history, queries[r], row_first[r], row_last[r], cap, exact);
-        for (size_t i = 0; i < size; i++)
-            assert_close((double)ours[r * size + i], exact[i], tolerance);
-        /* alone, a row gets the same bits as in company */
-        attend(&reference.vector, &history, &pointers[r], &row_first[r], &row_last[r], 1, cap,
-               other);
-        assert_memory_equal(other, ours + r * size, size * sizeof(float));
-    }
-    for (size_t t = 1; kernels_tier_at(t); t++) {
-        struct kernels tier = tier_named(kernels_tier_at(t));
-        attend(&tier.vector, &history, pointers, row_first, row_last, ROWS, cap, other);
-        assert_memory_equal(other, ours, ROWS * size * sizeof(float));
-    }
-    free_history(&history);
-}
-
-static void attention_to_f16_is_a_softmax_over_what_a_row_sees(void **state)
-{
-    (void)state;
-    check_attention(KV_F16, 64, 0.0f, 2e-2);
-    check_attention(KV_F16, 256, 0.0f, 2e-2);
-    check_attention(KV_F16, 80, 5.0f, 2e-2);
-    check_attention(KV_F16, 18, 0.0f, 2e-2);
-}
-
-static void attention_to_q8_0_is_close_to_it(void **state)
-{
-    (void)state;
-    check_attention(KV_Q8_0, 64, 0.0f, 0.15);
-    check_attention(KV_Q8_0, 256, 3.0f, 0.15);
-    check_attention(KV_Q8_0, 96, 0.0f, 0.15);
-}
-
-static void tiers_store_the_same_blocks(void **state)
-{
-    (void)state;
-    struct kernels reference = tier_named("ref");
-    for (size_t t = 1; kernels_tier_at(t); t++) {
-        struct kernels tier = tier_named(kernels_tier_at(t));
-        for (int type = 0; type < KV_TYPES; type++) {
-            struct history a, b;
-            build_history(&reference.vector, (enum kv_type)type, 96, &a);
-            build_history(&tier.vector, (enum kv_type)type, 96, &b);
-            for (size_t i = 0; i < BLOCKS; i++)
-                assert_memory_equal(a.blocks[i], b.blocks[i],
-                                    kv_head_bytes((enum kv_type)type, 96, 96));
-            free_history(&a);
-            free_history(&b);
+    struct random random = random_from_seed(3);
+    for (size_t i = 0; i < sizeof rotated / sizeof rotated[0]; i++) {
+        size_t n = rotated[i], width = n & (~n + 1);
+        struct row x = random_row(&random), y[2] = {x, x};
+        reference.vector.hadamard(body(&y[0]), n);
+        for (size_t j = 0; j < n; j++) {
+            double sum = 0.0;
+            for (size_t k = j / width * width; k < j / width * width + width; k++) {
+                int parity = 0;
+                for (size_t bits = j & k & (width - 1); bits; bits &= bits - 1)
+                    parity ^= 1;
+                sum += parity ? -(double)body(&x)[k] : (double)body(&x)[k];
+            }
+            assert_close((double)body(&y[0])[j], sum / sqrt((double)width), 1e-5);
         }
+        for (size_t t = 1; kernels_tier_at(t); t++) {
+            struct kernels tier = tier_named(kernels_tier_at(t));
+            y[1] = x;
+            tier.vector.hadamard(body(&y[1]), n);
+            assert_memory_equal(&y[0], &y[1], sizeof y[0]);
+        }
+        reference.vector.hadamard(body(&y[0]), n);
+        for (size_t j = 0; j < n; j++)
+            assert_close((double)body(&y[0])[j], (double)body(&x)[j], 1e-5);
+        assert_memory_equal(y[0].f, x.f, GUARD * sizeof(float));
+        assert_memory_equal(body(&y[0]) + n, body(&x) + n, (ROW_MAX - n + GUARD) * sizeof(float));
     }
 }
 
@@ -347,9 +203,7 @@ int main(void)
         cmocka_unit_test(extreme_inputs_give_the_same_bits_and_no_traps),
         cmocka_unit_test(activations_are_close_to_the_mathematics),
         cmocka_unit_test(rms_norm_divides_by_the_root_of_the_mean_square),
-        cmocka_unit_test(attention_to_f16_is_a_softmax_over_what_a_row_sees),
-        cmocka_unit_test(attention_to_q8_0_is_close_to_it),
-        cmocka_unit_test(tiers_store_the_same_blocks),
+        cmocka_unit_test(a_hadamard_matrix_is_a_rotation_and_its_own_inverse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,8 @@ static const uint32_t windows[] = {0, 40};
 static struct kv_pool *create(enum kv_type type, uint64_t bytes_max)
 {
     struct kv_pool_options options = {
-        .type = type,
+        .key_type = type,
+        .value_type = type,
         .layers = layers,
         .layer_count = 3,
         .windows = windows,
@@ -77,8 +78,8 @@ static void parts_of_layers_and_heads_do_not_overlap(void **state)
         for (uint32_t l = 0; l < 3; l++) {
             for (uint32_t h = 0; h < layers[l].heads; h++) {
                 char *block = table.groups[layers[l].group].blocks[0];
-                size_t bytes =
-                    kv_head_bytes((enum kv_type)type, layers[l].key_size, layers[l].value_size);
+                size_t bytes = kv_head_bytes((enum kv_type)type, (enum kv_type)type,
+                                             layers[l].key_size, layers[l].value_size);
                 char *part = block + kv_part_offset(pool, l, h);
                 assert_int_equal((uintptr_t)part % 64, 0);
                 for (size_t i = 0; i < bytes; i++)
@@ -152,16 +153,25 @@ static void without_memory_a_table_stays_as_it_was(void **state)
     kv_pool_destroy(pool);
 }
 
-static void q8_0_refuses_heads_that_are_no_multiple_of_32(void **state)
+static void quantized_types_refuse_heads_that_are_no_multiple_of_32(void **state)
 {
     (void)state;
-    struct kv_layer odd = {.heads = 1, .key_size = 80, .value_size = 80};
+    struct kv_layer odd = {.heads = 1, .key_size = 80, .value_size = 96};
     struct kv_pool_options options = {
-        .type = KV_Q8_0, .layers = &odd, .layer_count = 1, .windows = windows, .group_count = 1};
+        .layers = &odd, .layer_count = 1, .windows = windows, .group_count = 1};
     struct kv_pool *pool;
     struct hearth_error err;
-    assert_int_equal(kv_pool_create(&options, &pool, &err), HEARTH_E_UNSUPPORTED);
-    assert_non_null(strstr(err.text, "80"));
+    for (int keys = 0; keys < KV_TYPES; keys++) {
+        options.key_type = (enum kv_type)keys;
+        options.value_type = KV_Q4_0;
+        if (keys == KV_F16) {
+            assert_int_equal(kv_pool_create(&options, &pool, &err), 0);
+            kv_pool_destroy(pool);
+            continue;
+        }
+        assert_int_equal(kv_pool_create(&options, &pool, &err), HEARTH_E_UNSUPPORTED);
+        assert_non_null(strstr(err.text, "80"));
+    }
 }
 
 int main(void)
@@ -173,7 +183,7 @@ int main(void)
         cmocka_unit_test(a_window_lets_go_of_what_nobody_sees),
         cmocka_unit_test(the_limit_holds_and_failure_changes_nothing),
         cmocka_unit_test(without_memory_a_table_stays_as_it_was),
-        cmocka_unit_test(q8_0_refuses_heads_that_are_no_multiple_of_32),
+        cmocka_unit_test(quantized_types_refuse_heads_that_are_no_multiple_of_32),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,7 +29,6 @@ static struct cache open_cache(uint32_t window)
 {
     const uint32_t windows[] = {0, window};
     struct kv_pool_options options = {
-        .type = KV_F16,
         .layers = layers,
         .layer_count = window ? 2 : 1,
         .windows = windows,
