@@ -6,6 +6,7 @@
 
 struct cpu_features {
     bool avx2;        /* AVX2, FMA, F16C and the ymm state */
+    bool avxvnni;     /* AVX-VNNI, vpdpbusd and vpdpwssd with ymm registers; avx2 as well */
     bool avx512;      /* AVX-512 F, BW, DQ, VL, VNNI and the zmm and mask state; avx2 as well */
     bool avx512_bf16; /* AVX-512 BF16; avx512 as well */
     bool neon;        /* of 64-bit ARM, with dot products of bytes (FEAT_DotProd) */

@@ -6,7 +6,7 @@
 #include "kernel/tiers.h"
 
 #if defined(KERNEL_X86)
-#define TIER_NAMES "ref, avx2 and avx512"
+#define TIER_NAMES "ref, avx2, avxvnni and avx512"
 #elif defined(KERNEL_ARM)
 #define TIER_NAMES "ref, neon and i8mm"
 #else
@@ -45,6 +45,17 @@ static void fill_avx2(struct kernels *kernels)
     matmul_fill_avx2(kernels);
     vector_fill_avx2(&kernels->vector);
     limits_fill_avx2(&kernels->limits);
+}
+
+static bool has_avxvnni(const struct cpu_features *cpu)
+{
+    return cpu->avxvnni;
+}
+
+static void fill_avxvnni(struct kernels *kernels)
+{
+    matmul_fill_avxvnni(kernels);
+    limits_fill_avxvnni(&kernels->limits);
 }
 
 static bool has_avx512(const struct cpu_features *cpu)
@@ -91,10 +102,11 @@ static void fill_i8mm(struct kernels *kernels)
 static const struct tier tiers[] = {
     {"ref", always, fill_ref},
 #ifdef KERNEL_X86
-    {"avx2", has_avx2, fill_avx2}, {"avx512", has_avx512, fill_avx512},
+    {"avx2", has_avx2, fill_avx2},       {"avxvnni", has_avxvnni, fill_avxvnni},
+    {"avx512", has_avx512, fill_avx512},
 #endif
 #ifdef KERNEL_ARM
-    {"neon", has_neon, fill_neon}, {"i8mm", has_i8mm, fill_i8mm},
+    {"neon", has_neon, fill_neon},       {"i8mm", has_i8mm, fill_i8mm},
 #endif
 };
 enum { TIERS = sizeof(tiers) / sizeof(tiers[0]) };
@@ -123,8 +135,10 @@ int kernels_select(const char *wanted, struct kernels *out, struct hearth_error 
                          "this processor (or its operating system) has no %s", tier->name);
 
     struct kernels kernels = {.tier = tier->name};
-    for (const struct tier *t = tiers; t <= tier; t++)
-        t->fill(&kernels);
+    for (const struct tier *t = tiers; t <= tier; t++) {
+        if (t->available(&cpu)) /* AVX-512 comes without AVX-VNNI, too */
+            t->fill(&kernels);
+    }
     *out = kernels;
     return 0;
 }

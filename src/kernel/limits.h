@@ -52,6 +52,7 @@ double limits_measure_read(const struct kernels *kernels, struct pool *pool, con
 /* What each tier puts into the table. */
 void limits_fill_ref(struct limit_kernels *limits);
 void limits_fill_avx2(struct limit_kernels *limits);
+void limits_fill_avxvnni(struct limit_kernels *limits);
 void limits_fill_avx512(struct limit_kernels *limits);
 void limits_fill_avx512_bf16(struct limit_kernels *limits);
 void limits_fill_neon(struct limit_kernels *limits);

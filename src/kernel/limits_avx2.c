@@ -1,4 +1,4 @@
-/* 256 bits without VNNI: vpmaddubsw is what multiplies bytes. That its sums must be widened before
+/* 256 bits. Without VNNI vpmaddubsw is what multiplies bytes: that its sums must be widened before
  * they overflow is the kernels' business, the limit does not count it. */
 #include <immintrin.h>
 
@@ -61,9 +61,31 @@ static uint64_t peak_f32(size_t steps)
     return (uint64_t)_mm256_cvtss_f32(all);
 }
 
+static uint64_t peak_int8_vnni(size_t steps)
+{
+    __m256i x = _mm256_set1_epi32(3), all = x;
+#define BEGIN(i) __m256i sum##i = _mm256_set1_epi32(i);
+#define STEP(i) __asm__("%{vex%} vpdpbusd %1, %1, %0" : "+x"(sum##i) : "x"(x));
+#define END(i) all = _mm256_xor_si256(all, sum##i);
+    EACH_CHAIN(BEGIN)
+    for (size_t n = 0; n < steps; n++) {
+        EACH_CHAIN(STEP)
+    }
+    EACH_CHAIN(END)
+#undef BEGIN
+#undef STEP
+#undef END
+    return (uint64_t)_mm256_extract_epi64(all, 0);
+}
+
 void limits_fill_avx2(struct limit_kernels *limits)
 {
     limits->read = read_avx2;
     limits->peak[ARITHMETIC_INT8] = (struct peak_loop){peak_int8, CHAINS * 32 * 2};
     limits->peak[ARITHMETIC_F32] = (struct peak_loop){peak_f32, CHAINS * 8 * 2};
+}
+
+void limits_fill_avxvnni(struct limit_kernels *limits)
+{
+    limits->peak[ARITHMETIC_INT8] = (struct peak_loop){peak_int8_vnni, CHAINS * 32 * 2};
 }

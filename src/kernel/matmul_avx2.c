@@ -1,4 +1,5 @@
-/* Products with AVX2, FMA and F16C: one lane of a ymm register is one of 8 rows, two make a panel.
+/* Products with AVX2, FMA and F16C, or with AVX-VNNI besides (products_256.h): one lane of a ymm
+ * register is one of 8 rows, two make a panel.
  *
  * vpmaddubsw multiplies unsigned by signed bytes and adds pairs in 16 bits; as many of its results
  * are added as fit before vpmaddwd widens them, multiplying by the scale of a K type on the way:
@@ -6,23 +7,32 @@
  *     4 bits   8 results   8 * 2 * 15 * 127 = 30480      32 elements
  *     5 bits   4 results   4 * 2 * 31 * 127 = 31496      16 elements (also MXFP4 + 16, Q2_K, Q3_K)
  *     6 bits   2 results   2 * 2 * 63 * 127 = 32004       8 elements
- *     8 bits   1 result    2 * 128 * 127    = 32512       4 elements, |w| times a with w's sign */
+ *     8 bits   1 result    2 * 128 * 127    = 32512       4 elements, |w| times a with w's sign
+ *
+ * vpdpbusd adds all four products in 32 bits, weights being unsigned bytes w + offset, those of 8
+ * bits too (w + 128). For K types sums must fit into 16 bits with their sign, because vpdpwssd
+ * multiplies by the scale:
+ *
+ *     4 bits  16 * 15 * 127 = 30480      16 elements (also Q2_K, Q3_K)
+ *     5 bits  16 * 16 * 127 = 32512      16 elements, the sum starting at -16 * sum(a)
+ *     6 bits   8 * 32 * 127 = 32512       8 elements, starting at -32 * sum(a)
+ *     8 bits                             32 elements, starting at -128 * sum(a), times 32 bits */
 #include <immintrin.h>
 #include <string.h>
 
-#include "kernel/matmul_panel.h"
-#include "kernel/matvec.h"
+#include "kernel/products_256.h"
+#include "kernel/rows8_avx2.h"
 #include "kernel/tiers.h"
 
-#define QUANTIZE(name) name##_avx2
+#define QUANTIZE(name) TIER(name)
 #include "kernel/quantize_tmpl.h"
 
 /* ---- operations for matmul_expand.h ---- */
 
 #define VECTOR __m256i
 #define GROUP_ROWS 8
-#define BIAS_8BIT 0
-#define PAIRS_FOR_OFFSET true
+#define BIAS_8BIT (KERNEL_VNNI ? 128 : 0)
+#define PAIRS_FOR_OFFSET (!KERNEL_VNNI)
 
 INLINE __m256i v_set8(char x)
 {
@@ -108,46 +118,26 @@ INLINE void v_store_half(float *out, __m256i v, float sign)
     _mm256_store_ps(out, sign < 0 ? _mm256_xor_ps(value, _mm256_set1_ps(-0.0f)) : value);
 }
 
-/* A scale in both halves of its lane, for vpmaddwd. */
+/* A scale in its lane: vpmaddwd wants it in both halves, vpdpwssd in the lower one. */
 INLINE __m256i v_scale(__m256i scale)
 {
-    return _mm256_or_si256(_mm256_and_si256(scale, _mm256_set1_epi32(0xffff)),
-                           _mm256_slli_epi32(scale, 16));
+    __m256i low = _mm256_and_si256(scale, _mm256_set1_epi32(0xffff));
+    return KERNEL_VNNI ? low : _mm256_or_si256(low, _mm256_slli_epi32(scale, 16));
 }
 
 INLINE __m256i v_scale_wide(__m256i scale)
 {
-    return v_scale(scale);
+    return KERNEL_VNNI ? scale : v_scale(scale);
 }
 
-/* As in matmul_avx512.c, with the rows j and j + 4 in the halves of a vector. */
 INLINE void v_load_rows(const unsigned char *rows, size_t stride, __m256i out[4])
 {
-    __m256i row[4];
-    UNROLL
-    for (size_t j = 0; j < 4; j++) {
-        const unsigned char *p = rows + j * stride;
-        row[j] = _mm256_castsi128_si256(_mm_loadu_si128((const void *)p));
-        row[j] =
-            _mm256_inserti128_si256(row[j], _mm_loadu_si128((const void *)(p + 4 * stride)), 1);
-    }
-    __m256i a = _mm256_unpacklo_epi32(row[0], row[1]), b = _mm256_unpackhi_epi32(row[0], row[1]);
-    __m256i c = _mm256_unpacklo_epi32(row[2], row[3]), d = _mm256_unpackhi_epi32(row[2], row[3]);
-    out[0] = _mm256_unpacklo_epi64(a, c);
-    out[1] = _mm256_unpackhi_epi64(a, c);
-    out[2] = _mm256_unpacklo_epi64(b, d);
-    out[3] = _mm256_unpackhi_epi64(b, d);
+    rows8_load_16(rows, stride, out);
 }
 
-/* Eight loads: vpgatherdd is slow on much that has AVX2 and no AVX-512. */
 INLINE __m256i v_gather(const unsigned char *rows, size_t stride)
 {
-    int32_t lanes[8];
-    UNROLL
-    for (size_t r = 0; r < 8; r++)
-        memcpy(&lanes[r], rows + r * stride, sizeof(lanes[r]));
-    return _mm256_setr_epi32(lanes[0], lanes[1], lanes[2], lanes[3], lanes[4], lanes[5], lanes[6],
-                             lanes[7]);
+    return rows8_load_4(rows, stride);
 }
 
 INLINE __m256i v_add_fifth_bits(__m256i q, __m256i qh, int i)
@@ -165,51 +155,97 @@ INLINE __m256i v_add_fifth_bits(__m256i q, __m256i qh, int i)
 
 /* ---- sweeps ---- */
 
-enum { HALVES = PANEL_ROWS / GROUP_ROWS, COLUMNS_MAX = 2 };
+/* A tile has two halves of a panel times so many columns: more would not fit into registers. */
+enum { HALVES = PANEL_ROWS / GROUP_ROWS, COLUMNS_MAX = 3 };
 
-INLINE __m256i broadcast_bytes(const void *four)
+/* Which sum of the activations is to be added to a block's sum of products. */
+enum offset { OFFSET_0, OFFSET_8, OFFSET_16, OFFSET_128 };
+
+INLINE __m256i offset_sum(const struct activation_q8 *x, enum offset offset)
 {
-    int32_t value;
-    memcpy(&value, four, sizeof(value));
-    return _mm256_set1_epi32(value);
+    return offset == OFFSET_8     ? _mm256_set1_epi32(x->sum_8)
+           : offset == OFFSET_16  ? _mm256_set1_epi32(x->sum_16)
+           : offset == OFFSET_128 ? _mm256_set1_epi32(x->sum_128)
+                                  : _mm256_setzero_si256();
 }
 
-/* `steps` vectors of weight bytes, q[0] on, times the bytes a[c][0] on of each column, in 16 bits;
- * with `is_signed` weights, one step. */
-INLINE void dot_group(const uint8_t (*q)[64], const int8_t *const a[COLUMNS_MAX], int steps,
+INLINE void load_halves(const void *p, __m256i out[HALVES])
+{
+    UNROLL
+    for (int h = 0; h < HALVES; h++)
+        out[h] = _mm256_load_si256((const __m256i *)p + h);
+}
+
+#if KERNEL_VNNI
+/* `steps` vectors of weight bytes, q[0] on, times the bytes a[c][0] on of each column. */
+INLINE void dot_steps(const uint8_t (*q)[64], const int8_t *const a[COLUMNS_MAX], int steps,
+                      int columns, __m256i dot[HALVES][COLUMNS_MAX])
+{
+    UNROLL
+    for (int i = 0; i < steps; i++) {
+        __m256i w[HALVES];
+        load_halves(q[i], w);
+        UNROLL
+        for (int c = 0; c < columns; c++) {
+            __m256i four = broadcast_4(a[c] + 4 * i);
+            UNROLL
+            for (int h = 0; h < HALVES; h++)
+                dot[h][c] = dot_bytes(dot[h][c], w[h], four);
+        }
+    }
+}
+
+/* A block of 32; `group` is of no interest here. */
+INLINE void add_block(const uint8_t (*q)[64], const int8_t *const a[COLUMNS_MAX], int group,
+                      int columns, __m256i total[HALVES][COLUMNS_MAX])
+{
+    (void)group;
+    dot_steps(q, a, 8, columns, total);
+}
+#else
+/* The same in 16 bits; with `is_signed` weights, one step. */
+INLINE void dot_steps(const uint8_t (*q)[64], const int8_t *const a[COLUMNS_MAX], int steps,
                       bool is_signed, int columns, __m256i dot[HALVES][COLUMNS_MAX])
 {
     UNROLL
     for (int i = 0; i < steps; i++) {
         __m256i w[HALVES];
-        UNROLL
-        for (int h = 0; h < HALVES; h++)
-            w[h] = _mm256_load_si256((const void *)(q[i] + 32 * h));
+        load_halves(q[i], w);
         UNROLL
         for (int c = 0; c < columns; c++) {
-            __m256i four = broadcast_bytes(a[c] + 4 * i);
+            __m256i four = broadcast_4(a[c] + 4 * i);
             UNROLL
             for (int h = 0; h < HALVES; h++) {
-                __m256i product = is_signed ? _mm256_maddubs_epi16(_mm256_abs_epi8(w[h]),
-                                                                   _mm256_sign_epi8(four, w[h]))
-                                            : _mm256_maddubs_epi16(w[h], four);
-                dot[h][c] = i == 0 ? product : _mm256_add_epi16(dot[h][c], product);
+                __m256i product =
+                    is_signed ? maddubs_signed(w[h], four) : _mm256_maddubs_epi16(w[h], four);
+                dot[h][c] = settled(i == 0 ? product : _mm256_add_epi16(dot[h][c], product));
             }
         }
     }
 }
 
-/* Which sum of the activations is to be added to a block's sum of products. */
-enum offset { OFFSET_0, OFFSET_8, OFFSET_16 };
-
-INLINE __m256i offset_sum(const struct activation_q8 *x, enum offset offset)
+/* A block of 32. `group`: elements that are summed in 16 bits; 4 means that weights are signed. */
+INLINE void add_block(const uint8_t (*q)[64], const int8_t *const a[COLUMNS_MAX], int group,
+                      int columns, __m256i total[HALVES][COLUMNS_MAX])
 {
-    return offset == OFFSET_8    ? _mm256_set1_epi32(x->sum_8)
-           : offset == OFFSET_16 ? _mm256_set1_epi32(x->sum_16)
-                                 : _mm256_setzero_si256();
+    UNROLL
+    for (int g = 0; g < 32; g += group) {
+        __m256i dot[HALVES][COLUMNS_MAX];
+        const int8_t *part[COLUMNS_MAX];
+        UNROLL
+        for (int c = 0; c < columns; c++)
+            part[c] = a[c] + g;
+        dot_steps(q + g / 4, part, group / 4, group == 4, columns, dot);
+        UNROLL
+        for (int c = 0; c < columns; c++) {
+            UNROLL
+            for (int h = 0; h < HALVES; h++)
+                total[h][c] = settled(dot_shorts(total[h][c], dot[h][c], _mm256_set1_epi16(1)));
+        }
+    }
 }
+#endif
 
-/* `group`: elements that are summed in 16 bits; 4 means that weights are signed. */
 INLINE void sweep_q8(const struct sweep *task, int columns, int group, enum offset offset,
                      bool minima)
 {
@@ -225,28 +261,15 @@ INLINE void sweep_q8(const struct sweep *task, int columns, int group, enum offs
     }
     for (int b = 0; b < task->blocks; b++) {
         __m256i total[HALVES][COLUMNS_MAX];
+        const int8_t *a[COLUMNS_MAX];
         UNROLL
         for (int c = 0; c < columns; c++) {
+            a[c] = x[c]->q;
             UNROLL
             for (int h = 0; h < HALVES; h++)
                 total[h][c] = offset_sum(x[c], offset);
         }
-        UNROLL
-        for (int g = 0; g < 32; g += group) {
-            __m256i dot[HALVES][COLUMNS_MAX];
-            const int8_t *a[COLUMNS_MAX];
-            UNROLL
-            for (int c = 0; c < columns; c++)
-                a[c] = x[c]->q + g;
-            dot_group(panel->q + 8 * b + g / 4, a, group / 4, group == 4, columns, dot);
-            UNROLL
-            for (int c = 0; c < columns; c++) {
-                UNROLL
-                for (int h = 0; h < HALVES; h++)
-                    total[h][c] = _mm256_add_epi32(
-                        total[h][c], _mm256_madd_epi16(dot[h][c], _mm256_set1_epi16(1)));
-            }
-        }
+        add_block(panel->q + 8 * b, a, group, columns, total);
         UNROLL
         for (int c = 0; c < columns; c++) {
             UNROLL
@@ -272,10 +295,82 @@ INLINE void sweep_q8(const struct sweep *task, int columns, int group, enum offs
 /* How a superblock type is summed. */
 struct k_shape {
     int sub_block; /* elements with one scale: 32 or 16 */
-    int group;     /* elements that are summed in 16 bits; 4: weights are signed */
+    int bits;      /* of its weights; 8: signed for AVX2, + 128 for AVX-VNNI */
     int offset;    /* of the weights, as a shift: 2 (Q3_K), 5 (Q6_K); 0: none */
     bool minima;
 };
+
+#if KERNEL_VNNI
+INLINE int group_of(const struct k_shape shape)
+{
+    return shape.bits == 8 ? 32 : shape.bits == 6 ? 8 : 16;
+}
+
+/* What a group's sum starts with. */
+INLINE __m256i start_group(const struct activation_q8_256 *x, int bits, int group)
+{
+    if (bits == 8)
+        return _mm256_slli_epi32(_mm256_set1_epi32(-x->sum32[group]), 7);
+    if (bits == 6)
+        return broadcast_4(&x->sum8_32[group]);
+    if (bits == 5)
+        return broadcast_4(&x->sum16_16[group]);
+    return _mm256_setzero_si256();
+}
+
+INLINE void add_group(const struct panel *panel, const struct activation_q8_256 *const x[],
+                      int group, const struct k_shape shape, int columns,
+                      __m256i total[HALVES][COLUMNS_MAX])
+{
+    __m256i dot[HALVES][COLUMNS_MAX], scale[HALVES];
+    const int8_t *a[COLUMNS_MAX];
+    int elements = group_of(shape), at = group * elements;
+    UNROLL
+    for (int c = 0; c < columns; c++) {
+        a[c] = x[c]->q + at;
+        UNROLL
+        for (int h = 0; h < HALVES; h++)
+            dot[h][c] = start_group(x[c], shape.bits, group);
+    }
+    dot_steps(panel->q + at / 4, a, elements / 4, columns, dot);
+    load_halves(panel->scale[at / shape.sub_block], scale);
+    UNROLL
+    for (int c = 0; c < columns; c++) {
+        UNROLL
+        for (int h = 0; h < HALVES; h++)
+            total[h][c] =
+                shape.bits == 8
+                    ? _mm256_add_epi32(total[h][c], _mm256_mullo_epi32(dot[h][c], scale[h]))
+                    : dot_shorts(total[h][c], dot[h][c], scale[h]);
+    }
+}
+#else
+INLINE int group_of(const struct k_shape shape)
+{
+    int most = shape.bits == 8 ? 4 : shape.bits == 6 ? 8 : shape.bits == 5 ? 16 : 32;
+    return most < shape.sub_block ? most : shape.sub_block;
+}
+
+INLINE void add_group(const struct panel *panel, const struct activation_q8_256 *const x[],
+                      int group, const struct k_shape shape, int columns,
+                      __m256i total[HALVES][COLUMNS_MAX])
+{
+    __m256i dot[HALVES][COLUMNS_MAX], scale[HALVES];
+    const int8_t *a[COLUMNS_MAX];
+    int elements = group_of(shape), at = group * elements;
+    UNROLL
+    for (int c = 0; c < columns; c++)
+        a[c] = x[c]->q + at;
+    dot_steps(panel->q + at / 4, a, elements / 4, shape.bits == 8, columns, dot);
+    load_halves(panel->scale[at / shape.sub_block], scale);
+    UNROLL
+    for (int c = 0; c < columns; c++) {
+        UNROLL
+        for (int h = 0; h < HALVES; h++)
+            total[h][c] = settled(dot_shorts(total[h][c], dot[h][c], scale[h]));
+    }
+}
+#endif
 
 /* Sum over the sub-blocks of pairs[b] * sum_b(a), for 8 rows. */
 INLINE __m256i dot_sums(const int16_t pairs[8][32], const struct activation_q8_256 *x,
@@ -284,20 +379,31 @@ INLINE __m256i dot_sums(const int16_t pairs[8][32], const struct activation_q8_2
     const int16_t *sums = sub_block == 32 ? x->sum32 : x->sum16;
     __m256i dot = _mm256_setzero_si256();
     UNROLL
-    for (int i = 0; i < STEP_ELEMENTS / sub_block / 2; i++) {
-        __m256i pair = _mm256_load_si256((const void *)(pairs[i] + 16 * h));
-        dot = _mm256_add_epi32(dot, _mm256_madd_epi16(pair, broadcast_bytes(sums + 2 * i)));
-    }
+    for (int i = 0; i < STEP_ELEMENTS / sub_block / 2; i++)
+        dot = dot_shorts(dot, _mm256_load_si256((const void *)(pairs[i] + 16 * h)),
+                         broadcast_4(sums + 2 * i));
     return dot;
+}
+
+/* scale * sum(a) over all sub-blocks makes up for weights that are larger as bytes; a group of five
+ * bits that started at -16 * sum(a) gets it back. */
+INLINE __m256i correct_total(const struct panel *panel, const struct activation_q8_256 *x,
+                             const struct k_shape shape, int h, __m256i total)
+{
+    bool give_back = KERNEL_VNNI && shape.bits == 5;
+    bool offset = shape.offset > 0 && !(KERNEL_VNNI && shape.bits == 6); /* it started so */
+    if (!give_back && !offset)
+        return total;
+    __m256i dot = dot_sums(panel->scale_pair, x, shape.sub_block, h);
+    if (give_back)
+        return _mm256_add_epi32(total, _mm256_slli_epi32(dot, 4));
+    return _mm256_sub_epi32(total, _mm256_slli_epi32(dot, shape.offset));
 }
 
 INLINE void finish_superblock(const struct panel *panel, const struct activation_q8_256 *x,
                               const struct k_shape shape, int h, __m256i total, float *sums)
 {
-    if (shape.offset > 0)
-        total = _mm256_sub_epi32(
-            total,
-            _mm256_slli_epi32(dot_sums(panel->scale_pair, x, shape.sub_block, h), shape.offset));
+    total = correct_total(panel, x, shape, h, total);
     __m256 t = _mm256_mul_ps(_mm256_load_ps(panel->d[0] + 8 * h), _mm256_cvtepi32_ps(total));
     if (shape.minima) {
         __m256 minima = _mm256_cvtepi32_ps(dot_sums(panel->min_pair, x, shape.sub_block, h));
@@ -318,29 +424,8 @@ INLINE void sweep_q8_256(const struct sweep *task, int columns, const struct k_s
         for (int h = 0; h < HALVES; h++)
             total[h][c] = _mm256_setzero_si256();
     }
-    for (int b = 0; b < STEP_ELEMENTS / shape.sub_block; b++) {
-        __m256i scale[HALVES];
-        UNROLL
-        for (int h = 0; h < HALVES; h++)
-            scale[h] = _mm256_load_si256((const void *)(panel->scale[b] + 16 * h));
-        UNROLL
-        for (int g = 0; g < shape.sub_block; g += shape.group) {
-            __m256i dot[HALVES][COLUMNS_MAX];
-            const int8_t *a[COLUMNS_MAX];
-            int at = b * shape.sub_block + g;
-            UNROLL
-            for (int c = 0; c < columns; c++)
-                a[c] = x[c]->q + at;
-            dot_group(panel->q + at / 4, a, shape.group / 4, shape.group == 4, columns, dot);
-            UNROLL
-            for (int c = 0; c < columns; c++) {
-                UNROLL
-                for (int h = 0; h < HALVES; h++)
-                    total[h][c] =
-                        _mm256_add_epi32(total[h][c], _mm256_madd_epi16(dot[h][c], scale[h]));
-            }
-        }
-    }
+    for (int g = 0; g < STEP_ELEMENTS / group_of(shape); g++)
+        add_group(panel, x, g, shape, columns, total);
     UNROLL
     for (int c = 0; c < columns; c++) {
         UNROLL
@@ -360,19 +445,23 @@ INLINE void sweep_q8_256(const struct sweep *task, int columns, const struct k_s
     static void name##_2(const struct sweep *task)                                                 \
     {                                                                                              \
         body(task, 2, __VA_ARGS__);                                                                \
+    }                                                                                              \
+    static void name##_3(const struct sweep *task)                                                 \
+    {                                                                                              \
+        body(task, 3, __VA_ARGS__);                                                                \
     }
 
 SWEEPS(sweep_4_bits, sweep_q8, 32, OFFSET_0, true)
 SWEEPS(sweep_5_bits, sweep_q8, 16, OFFSET_0, true)
 SWEEPS(sweep_4_bits_minus_8, sweep_q8, 32, OFFSET_8, false)
 SWEEPS(sweep_5_bits_minus_16, sweep_q8, 16, OFFSET_16, false)
-SWEEPS(sweep_8_bits, sweep_q8, 4, OFFSET_0, false)
-SWEEPS(sweep_q2_k, sweep_q8_256, (struct k_shape){16, 16, 0, true})
-SWEEPS(sweep_q3_k, sweep_q8_256, (struct k_shape){16, 16, 2, false})
-SWEEPS(sweep_q4_k, sweep_q8_256, (struct k_shape){32, 32, 0, true})
-SWEEPS(sweep_q5_k, sweep_q8_256, (struct k_shape){32, 16, 0, true})
-SWEEPS(sweep_q6_k, sweep_q8_256, (struct k_shape){16, 8, 5, false})
-SWEEPS(sweep_iq4_xs, sweep_q8_256, (struct k_shape){32, 4, 0, false})
+SWEEPS(sweep_8_bits, sweep_q8, 4, KERNEL_VNNI ? OFFSET_128 : OFFSET_0, false)
+SWEEPS(sweep_q2_k, sweep_q8_256, (struct k_shape){16, 4, 0, true})
+SWEEPS(sweep_q3_k, sweep_q8_256, (struct k_shape){16, 4, 2, false})
+SWEEPS(sweep_q4_k, sweep_q8_256, (struct k_shape){32, 4, 0, true})
+SWEEPS(sweep_q5_k, sweep_q8_256, (struct k_shape){32, 5, 0, true})
+SWEEPS(sweep_q6_k, sweep_q8_256, (struct k_shape){16, 6, 5, false})
+SWEEPS(sweep_iq4_xs, sweep_q8_256, (struct k_shape){32, 8, 0, false})
 
 /* X(type, tag, form, sweep) */
 #define PANEL_TYPES(X)                                                                             \
@@ -391,15 +480,12 @@ SWEEPS(sweep_iq4_xs, sweep_q8_256, (struct k_shape){32, 4, 0, false})
     X(IQ4_XS, iq4_xs, ACTIVATION_Q8_256, sweep_iq4_xs)
 
 #define DEFINE_MATMUL(type_name, tag, form, sweep)                                                 \
-    static void matmul_##tag##_avx2(const struct matmul *task)                                     \
+    static void matmul_##tag(const struct matmul *task)                                            \
     {                                                                                              \
-        static const struct panel_type type = {BLOCK_BYTES_##type_name,                            \
-                                               form,                                               \
-                                               expand_##tag,                                       \
-                                               COLUMNS_MAX,                                        \
-                                               {sweep##_1, sweep##_2},                             \
-                                               NULL};                                              \
-        if (!matvec_avx2(task))                                                                    \
+        static const struct panel_type type = {                                                    \
+            BLOCK_BYTES_##type_name,           form, expand_##tag, COLUMNS_MAX,                    \
+            {sweep##_1, sweep##_2, sweep##_3}, NULL};                                              \
+        if (!TIER(matvec)(task))                                                                   \
             matmul_panels(task, &type);                                                            \
     }
 PANEL_TYPES(DEFINE_MATMUL)
@@ -409,7 +495,7 @@ PANEL_TYPES(DEFINE_MATMUL)
 
 enum float_kind { KIND_F32, KIND_F16, KIND_BF16 };
 
-enum { TILE_ROWS = 2 };
+enum { TILE_ROWS = 2, TILE_COLUMNS = 2 };
 
 /* Eight weights. */
 INLINE __m256 load_eight(const unsigned char *weights, enum float_kind kind)
@@ -434,7 +520,7 @@ INLINE float sum_lanes(__m256 low, __m256 high)
 /* 16 elements of each row, at rows[r], into the partial sums. */
 INLINE void float_step(const unsigned char *const rows[TILE_ROWS], const struct float_tile *tile,
                        size_t i, int row_count, int columns, enum float_kind kind,
-                       __m256 sums[TILE_ROWS][COLUMNS_MAX][2])
+                       __m256 sums[TILE_ROWS][TILE_COLUMNS][2])
 {
     size_t size = kind == KIND_F32 ? 4 : 2;
     UNROLL
@@ -451,12 +537,12 @@ INLINE void float_step(const unsigned char *const rows[TILE_ROWS], const struct 
     }
 }
 
-INLINE void float_tile_avx2(const struct float_tile *tile, int row_count, int columns,
-                            enum float_kind kind)
+INLINE void multiply_float_tile(const struct float_tile *tile, int row_count, int columns,
+                                enum float_kind kind)
 {
     size_t size = kind == KIND_F32 ? 4 : 2, i = 0;
     const unsigned char *rows[TILE_ROWS];
-    __m256 sums[TILE_ROWS][COLUMNS_MAX][2];
+    __m256 sums[TILE_ROWS][TILE_COLUMNS][2];
     UNROLL
     for (int r = 0; r < row_count; r++) {
         UNROLL
@@ -490,30 +576,30 @@ INLINE void float_tile_avx2(const struct float_tile *tile, int row_count, int co
 #define FLOAT_TILE(tag, kind, rows, columns)                                                       \
     static void tag##_##rows##x##columns(const struct float_tile *tile)                            \
     {                                                                                              \
-        float_tile_avx2(tile, rows, columns, kind);                                                \
+        multiply_float_tile(tile, rows, columns, kind);                                            \
     }
 #define DEFINE_FLOAT_MATMUL(tag, kind)                                                             \
     FLOAT_TILE(tag, kind, 1, 1)                                                                    \
     FLOAT_TILE(tag, kind, 1, 2)                                                                    \
     FLOAT_TILE(tag, kind, 2, 1)                                                                    \
     FLOAT_TILE(tag, kind, 2, 2)                                                                    \
-    static void matmul_##tag##_avx2(const struct matmul *task)                                     \
+    static void matmul_##tag(const struct matmul *task)                                            \
     {                                                                                              \
         static const struct float_type type = {                                                    \
-            TILE_ROWS, COLUMNS_MAX, {tag##_1x1, tag##_1x2}, {tag##_2x1, tag##_2x2}};               \
+            TILE_ROWS, TILE_COLUMNS, {tag##_1x1, tag##_1x2}, {tag##_2x1, tag##_2x2}};              \
         matmul_float_rows(task, &type);                                                            \
     }
 DEFINE_FLOAT_MATMUL(f32, KIND_F32)
 DEFINE_FLOAT_MATMUL(f16, KIND_F16)
 DEFINE_FLOAT_MATMUL(bf16, KIND_BF16)
 
-void matmul_fill_avx2(struct kernels *kernels)
+void TIER(matmul_fill)(struct kernels *kernels)
 {
-    quantize_fill_avx2(kernels);
-#define FILL(type, tag, form, sweep) kernels->matmul[TYPE_##type] = matmul_##tag##_avx2;
+    TIER(quantize_fill)(kernels);
+#define FILL(type, tag, form, sweep) kernels->matmul[TYPE_##type] = matmul_##tag;
     PANEL_TYPES(FILL)
 #undef FILL
-    kernels->matmul[TYPE_F32] = matmul_f32_avx2;
-    kernels->matmul[TYPE_F16] = matmul_f16_avx2;
-    kernels->matmul[TYPE_BF16] = matmul_bf16_avx2;
+    kernels->matmul[TYPE_F32] = matmul_f32;
+    kernels->matmul[TYPE_F16] = matmul_f16;
+    kernels->matmul[TYPE_BF16] = matmul_bf16;
 }

@@ -1,5 +1,7 @@
-/* What the products in vectors of 256 bits share (matmul_256.h, matvec_256.h), with and without
- * AVX-VNNI: KERNEL_VNNI is 1 or 0. Private to this room. */
+/* What the products in vectors of 256 bits share. Their files, matmul_avx2.c and matvec_avx2.c, are
+ * compiled twice: for AVX2, FMA and F16C, and with KERNEL_VNNI defined as 1 for AVX-VNNI besides.
+ * Tests compile them once more, with KERNEL_VNNI_EVEX: the same instructions have another encoding
+ * in AVX-512 with VL, and there are machines that have that one alone. Private to this room. */
 #ifndef KERNEL_PRODUCTS_256_H
 #define KERNEL_PRODUCTS_256_H
 
@@ -8,7 +10,31 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernel/kernel.h"
 #include "kernel/matmul_panel.h"
+#include "kernel/matvec.h"
+
+#ifndef KERNEL_VNNI
+#define KERNEL_VNNI 0
+#endif
+#if defined(KERNEL_VNNI_EVEX)
+#define TIER(name) name##_avxvnni_evex
+#elif KERNEL_VNNI
+#define TIER(name) name##_avxvnni
+#else
+#define TIER(name) name##_avx2
+#endif
+
+void TIER(matmul_fill)(struct kernels *kernels);
+bool TIER(matvec)(const struct matmul *task);
+
+/* Nothing, but compilers keep the order in which sums are added up: else they would compute all
+ * products of a group before they add any, and spill them. */
+INLINE __m256i settled(__m256i sum)
+{
+    __asm__("" : "+x"(sum));
+    return sum;
+}
 
 /* In all lanes. */
 INLINE __m256i broadcast_4(const void *four)
@@ -19,14 +45,12 @@ INLINE __m256i broadcast_4(const void *four)
 }
 
 #if KERNEL_VNNI
-/* The same instructions have an encoding of their own in AVX-VNNI, and another one in AVX-512 with
- * VL, which a test uses where a machine has that alone. */
-#ifdef __AVXVNNI__
-#define DPBUSD _mm256_dpbusd_avx_epi32
-#define DPWSSD _mm256_dpwssd_avx_epi32
-#else
+#ifdef KERNEL_VNNI_EVEX
 #define DPBUSD _mm256_dpbusd_epi32
 #define DPWSSD _mm256_dpwssd_epi32
+#else
+#define DPBUSD _mm256_dpbusd_avx_epi32
+#define DPWSSD _mm256_dpwssd_avx_epi32
 #endif
 
 /* sum + w * a, four unsigned times four signed bytes to a lane. */

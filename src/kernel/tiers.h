@@ -9,6 +9,7 @@
 void quantize_fill_ref(struct kernels *kernels);
 void matmul_fill_ref(struct kernels *kernels);
 void matmul_fill_avx2(struct kernels *kernels);
+void matmul_fill_avxvnni(struct kernels *kernels);
 void matmul_fill_avx512(struct kernels *kernels);
 void matmul_fill_neon(struct kernels *kernels);
 void matmul_fill_i8mm(struct kernels *kernels);

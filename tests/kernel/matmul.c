@@ -228,6 +228,21 @@ static void check_product(const struct kernels *ref, const struct kernels *tier,
 
 /* ---- the tests ---- */
 
+#ifdef HEARTH_TEST_AVXVNNI_EVEX
+void matmul_fill_avxvnni_evex(struct kernels *kernels);
+
+/* The tier avxvnni where the machine has its instructions, but in AVX-512's encoding. */
+static bool select_avxvnni_evex(struct kernels *out)
+{
+    struct kernels avx512;
+    if (kernels_select("avx512", &avx512, NULL) != 0 || kernels_select("avx2", out, NULL) != 0)
+        return false;
+    matmul_fill_avxvnni_evex(out);
+    out->tier = "avxvnni as EVEX";
+    return true;
+}
+#endif
+
 static void for_each_tier(void (*check)(const struct kernels *ref, const struct kernels *tier))
 {
     struct kernels ref, tier;
@@ -237,6 +252,10 @@ static void for_each_tier(void (*check)(const struct kernels *ref, const struct 
         assert_int_equal(kernels_select(name, &tier, NULL), 0);
         check(&ref, &tier);
     }
+#ifdef HEARTH_TEST_AVXVNNI_EVEX
+    if (select_avxvnni_evex(&tier))
+        check(&ref, &tier);
+#endif
 }
 
 static size_t row_elements(uint32_t type, size_t blocks, struct random *random)
@@ -473,6 +492,25 @@ static void tiers_are_selected_by_name(void **state)
     assert_non_null(strstr(err.text, "sse9"));
 }
 
+#ifdef HEARTH_TEST_AVXVNNI_EVEX
+static void a_tier_that_the_machine_lacks_is_refused_by_name(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"avx2", "avxvnni", "avx512"};
+    for (size_t n = 0; n < sizeof(names) / sizeof(names[0]); n++) {
+        struct kernels kernels;
+        struct hearth_error err;
+        bool has = false;
+        const char *tier;
+        for (size_t i = 0; (tier = kernels_tier_at(i)) != NULL; i++)
+            has = has || strcmp(tier, names[n]) == 0;
+        int result = kernels_select(names[n], &kernels, &err);
+        assert_int_equal(result, has ? 0 : HEARTH_E_UNSUPPORTED);
+        assert_non_null(strstr(has ? kernels.tier : err.text, names[n]));
+    }
+}
+#endif
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -484,6 +522,9 @@ int main(void)
         cmocka_unit_test(the_reference_is_close_to_exact_products),
         cmocka_unit_test(a_nan_in_the_input_reaches_every_row),
         cmocka_unit_test(tiers_are_selected_by_name),
+#ifdef HEARTH_TEST_AVXVNNI_EVEX
+        cmocka_unit_test(a_tier_that_the_machine_lacks_is_refused_by_name),
+#endif
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
