@@ -8,6 +8,7 @@
 
 #include "kernel/activation.h"
 #include "kernel/blocks.h"
+#include "kernel/half.h"
 #include "kernel/matvec.h"
 #include "kernel/rows16_avx512.h"
 
@@ -22,36 +23,6 @@ struct strip {
     size_t y_stride;
     __mmask16 wanted; /* rows to store */
 };
-
-/* Memory brings rows best as one linear stream: while 16 rows are computed, their number of bytes
- * is fetched into the L2 cache from the rows that follow, a few lines at a time. Each row's next
- * block is then fetched into L1, because the 16 streams are more than a hardware prefetcher
- * follows. */
-#define FETCH_AHEAD 8192
-
-INLINE const unsigned char *fetch_start(const struct strip *strip)
-{
-    return strip->rows + 16 * strip->row_bytes + FETCH_AHEAD;
-}
-
-INLINE void fetch_part(const unsigned char *next, size_t bytes, int part, int parts)
-{
-    size_t lines = (bytes + 63) / 64;
-    UNROLL
-    for (size_t i = lines * (size_t)part / (size_t)parts;
-         i < lines * (size_t)(part + 1) / (size_t)parts; i++)
-        _mm_prefetch((const void *)(next + 64 * i), _MM_HINT_T1);
-}
-
-INLINE void fetch_rows(const unsigned char *p, size_t stride, size_t bytes)
-{
-    UNROLL
-    for (size_t row = 0; row < 16; row++) {
-        UNROLL
-        for (size_t i = 0; i < bytes; i += 64)
-            _mm_prefetch((const void *)(p + row * stride + i), _MM_HINT_T0);
-    }
-}
 
 INLINE void store_sums(const struct strip *strip, const __m512 sums[MATVEC_COLUMNS_MAX],
                        int columns)
@@ -88,37 +59,108 @@ struct place {
     size_t x_stride;
 };
 
+/* Memory brings rows best as one linear stream, and hardware prefetchers do not follow 16 short
+ * ones well. So while 16 rows are computed, block after block, as many bytes of the rows behind
+ * them are fetched into the L2 cache, in their order; 8 KiB more, because the first blocks of all
+ * rows are needed at once. */
+#define FETCH_AHEAD 8192
+
 INLINE struct place start_place(const struct strip *strip, int columns,
                                 __m512 sums[MATVEC_COLUMNS_MAX])
 {
     UNROLL
     for (int c = 0; c < columns; c++)
         sums[c] = _mm512_setzero_ps();
-    return (struct place){strip->rows, strip->row_bytes, fetch_start(strip), strip->x,
+    return (struct place){strip->rows, strip->row_bytes,
+                          strip->rows + 16 * strip->row_bytes + FETCH_AHEAD, strip->x,
                           strip->x_stride};
 }
 
-/* The first two or four bytes of 16 rows, one behind the other. The empty statements keep compilers
- * from building vectors out of them. */
-INLINE void copy_2(const unsigned char *p, size_t stride, void *out)
+INLINE void fetch_memory(const struct place *place, size_t block_bytes, int part, int parts)
 {
+    size_t lines = (16 * block_bytes + 63) / 64;
+    size_t begin = lines * (size_t)part / (size_t)parts;
+    size_t end = lines * (size_t)(part + 1) / (size_t)parts;
     UNROLL
-    for (size_t row = 0; row < 16; row++) {
-        uint16_t value;
-        memcpy(&value, p + row * stride, sizeof(value));
-        __asm__("" : "+r"(value));
-        memcpy((unsigned char *)out + row * sizeof(value), &value, sizeof(value));
+    for (size_t i = begin; i < end; i++)
+        _mm_prefetch((const void *)(place->next + 64 * i), _MM_HINT_T1);
+}
+
+/* A quarter of both: of the bytes from memory, and of the rows' next superblocks from L2 to L1. */
+INLINE void fetch_quarter(const struct place *place, size_t block_bytes, int quarter)
+{
+    fetch_memory(place, block_bytes, quarter, 4);
+    const unsigned char *p = place->p + block_bytes + 4 * (size_t)quarter * place->stride;
+    UNROLL
+    for (size_t row = 0; row < 4; row++) {
+        UNROLL
+        for (size_t i = 0; i < block_bytes; i += 64)
+            _mm_prefetch((const void *)(p + row * place->stride + i), _MM_HINT_T0);
     }
 }
 
-INLINE void copy_4(const unsigned char *p, size_t stride, void *out)
+/* The first two or four bytes of 16 rows, one behind the other. The empty statement keeps compilers
+ * from collecting them in a vector register first, with a shuffle for each. */
+INLINE void copy_2(const unsigned char *p, size_t stride, uint16_t out[16])
 {
     UNROLL
     for (size_t row = 0; row < 16; row++) {
-        uint32_t value;
-        memcpy(&value, p + row * stride, sizeof(value));
-        __asm__("" : "+r"(value));
-        memcpy((unsigned char *)out + row * sizeof(value), &value, sizeof(value));
+        out[row] = half_load(p + row * stride);
+        __asm__ volatile("" : "+m"(out[row]));
+    }
+}
+
+INLINE void copy_4(const unsigned char *p, size_t stride, uint32_t out[16])
+{
+    UNROLL
+    for (size_t row = 0; row < 16; row++) {
+        memcpy(&out[row], p + row * stride, sizeof(out[row]));
+        __asm__ volatile("" : "+m"(out[row]));
+    }
+}
+
+INLINE void copy_1(const unsigned char *p, size_t stride, uint8_t out[16])
+{
+    UNROLL
+    for (size_t row = 0; row < 16; row++) {
+        out[row] = p[row * stride];
+        __asm__ volatile("" : "+m"(out[row]));
+    }
+}
+
+INLINE __m512 load_halves(const uint16_t halves[16])
+{
+    return _mm512_cvtph_ps(_mm256_load_si256((const void *)halves));
+}
+
+/* Pairs of binary16, row after row, as two vectors of floats. */
+INLINE void split_halves(const uint32_t pairs[16], __m512 *first, __m512 *second)
+{
+    const __m512i even =
+        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    __m512 a = _mm512_cvtph_ps(_mm256_load_si256((const void *)pairs));
+    __m512 b = _mm512_cvtph_ps(_mm256_load_si256((const void *)(pairs + 8)));
+    *first = _mm512_permutex2var_ps(a, even, b);
+    *second = _mm512_permutex2var_ps(a, _mm512_add_epi32(even, _mm512_set1_epi32(1)), b);
+}
+
+static const int8_t iq4_values[16] = IQ4_VALUES_INIT;
+static const int8_t mxfp4_values[16] = MXFP4_VALUES_INIT;
+
+/* A table for look_up(), as unsigned numbers. */
+INLINE __m512i code_book(const int8_t values[16], int offset)
+{
+    __m512i book = _mm512_broadcast_i32x4(_mm_loadu_si128((const void *)values));
+    return _mm512_add_epi8(book, _mm512_set1_epi8((char)offset));
+}
+
+/* The weights of 16 bytes: the low nibbles, then the high ones. */
+INLINE void look_up(__m512i book, const __m512i packed[4], __m512i w[8])
+{
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        w[i] = _mm512_shuffle_epi8(book, and_8(packed[i], 15));
+        w[i + 4] = _mm512_shuffle_epi8(book, and_8(_mm512_srli_epi32(packed[i], 4), 15));
     }
 }
 
@@ -155,6 +197,38 @@ INLINE __m512i pair_of(__m512i bytes, int p)
     const __m128i index = _mm_setr_epi8(0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13, -1);
     __m512i at = _mm512_broadcast_i32x4(_mm_add_epi8(index, _mm_set1_epi32(0x00020002 * p)));
     return _mm512_shuffle_epi8(bytes, at);
+}
+
+INLINE __m512i signed_pair_of(__m512i bytes, int p)
+{
+    const __m128i index = _mm_setr_epi8(-1, 0, -1, 1, -1, 4, -1, 5, -1, 8, -1, 9, -1, 12, -1, 13);
+    __m128i at = _mm_add_epi8(index, _mm_set1_epi32((int)(0x02000200u * (unsigned)p)));
+    return _mm512_srai_epi16(_mm512_shuffle_epi8(bytes, _mm512_broadcast_i32x4(at)), 8);
+}
+
+/* Sum over sub-blocks of pairs times the sums of a column's activations, 2 to a pair. */
+INLINE __m512i dot_sums(const __m512i *pairs, const int16_t *sums, int count)
+{
+    __m512i dot = _mm512_setzero_si512();
+    UNROLL
+    for (int i = 0; i < count; i++)
+        dot = _mm512_dpwssd_epi32(dot, pairs[i], broadcast_4(sums + 2 * i));
+    return dot;
+}
+
+/* sums += d_a * (d * total), or d_a * (d * total - dmin * minima) */
+INLINE void add_superblock(__m512 *sum, const struct activation_q8_256 *a, __m512 d, __m512i total)
+{
+    __m512 t = _mm512_mul_ps(d, _mm512_cvtepi32_ps(total));
+    *sum = _mm512_fmadd_ps(_mm512_set1_ps(a->d), t, *sum);
+}
+
+INLINE void add_superblock_minima(__m512 *sum, const struct activation_q8_256 *a, __m512 d,
+                                  __m512i total, __m512 dmin, __m512i minima)
+{
+    __m512 t = _mm512_mul_ps(d, _mm512_cvtepi32_ps(total));
+    t = _mm512_fnmadd_ps(dmin, _mm512_cvtepi32_ps(minima), t);
+    *sum = _mm512_fmadd_ps(_mm512_set1_ps(a->d), t, *sum);
 }
 
 /* Two binary16 in each lane as floats. */
@@ -194,28 +268,27 @@ INLINE void finish_k_header(const struct k_header *header, const struct place *p
     UNROLL
     for (int c = 0; c < columns; c++) {
         const struct activation_q8_256 *a = column_256(place, c);
-        __m512i minima = _mm512_setzero_si512();
-        UNROLL
-        for (int i = 0; i < 4; i++)
-            minima = _mm512_dpwssd_epi32(minima, pairs[i], broadcast_4(a->sum32 + 2 * i));
-        __m512 t = _mm512_mul_ps(d, _mm512_cvtepi32_ps(totals[c]));
-        t = _mm512_fnmadd_ps(dmin, _mm512_cvtepi32_ps(minima), t);
-        sums[c] = _mm512_fmadd_ps(_mm512_set1_ps(a->d), t, sums[c]);
+        add_superblock_minima(&sums[c], a, d, totals[c], dmin, dot_sums(pairs, a->sum32, 4));
     }
 }
 
-/* totals += scale * sum of 16 products from element `at` of the superblock on; weights are unsigned
- * and 2^shift times too large. */
+/* totals += scale * sum of 16 products, from element `at` of the superblock on. Weights are
+ * unsigned, 2^shift times too large, and then, where `offset` says so, 16 too large. A sum must fit
+ * 16 bits with its sign: weights up to 16. */
+enum offset { OFFSET_0, OFFSET_16 };
+
 INLINE void add_16(__m512i totals[MATVEC_COLUMNS_MAX], const __m512i w[4],
-                   const struct place *place, int at, int columns, __m512i scale, unsigned shift)
+                   const struct place *place, int at, int columns, __m512i scale, unsigned shift,
+                   enum offset offset)
 {
     UNROLL
     for (int c = 0; c < columns; c++) {
-        const int8_t *a = column_256(place, c)->q + at;
-        __m512i dot = _mm512_setzero_si512();
+        const struct activation_q8_256 *a = column_256(place, c);
+        __m512i dot =
+            offset == OFFSET_16 ? _mm512_set1_epi32(a->sum16_16[at / 16]) : _mm512_setzero_si512();
         UNROLL
         for (int i = 0; i < 4; i++)
-            dot = _mm512_dpbusd_epi32(dot, w[i], broadcast_4(a + 4 * i));
+            dot = _mm512_dpbusd_epi32(dot, w[i], broadcast_4(a->q + at + 4 * i));
         if (shift > 0)
             dot = _mm512_srai_epi32(dot, shift);
         totals[c] = _mm512_dpwssd_epi32(totals[c], dot, scale);
@@ -226,7 +299,6 @@ INLINE void multiply_q4_k(const struct place *place, int columns, __m512 sums[MA
 {
     struct k_header header;
     __m512i totals[MATVEC_COLUMNS_MAX];
-    fetch_rows(place->p + BLOCK_BYTES_Q4_K, place->stride, BLOCK_BYTES_Q4_K);
     load_k_header(place, &header);
     UNROLL
     for (int c = 0; c < columns; c++)
@@ -234,7 +306,7 @@ INLINE void multiply_q4_k(const struct place *place, int columns, __m512 sums[MA
     UNROLL
     for (int pair = 0; pair < 4; pair++) {
         __m512i packed[8];
-        fetch_part(place->next, 16 * BLOCK_BYTES_Q4_K, pair, 4);
+        fetch_quarter(place, BLOCK_BYTES_Q4_K, pair);
         rows16_load_32(place->p + 16 + 32 * pair, place->stride, packed);
         __m512i low_scale = scale_of(header.scales[pair / 2], pair % 2 * 2);
         __m512i high_scale = scale_of(header.scales[pair / 2], pair % 2 * 2 + 1);
@@ -247,19 +319,204 @@ INLINE void multiply_q4_k(const struct place *place, int columns, __m512 sums[MA
                 high[i] = and_8(packed[4 * half + i], 0xf0);
             }
             int at = 64 * pair + 16 * half;
-            add_16(totals, low, place, at, columns, low_scale, 0);
-            add_16(totals, high, place, at + 32, columns, high_scale, 4);
+            add_16(totals, low, place, at, columns, low_scale, 0, OFFSET_0);
+            add_16(totals, high, place, at + 32, columns, high_scale, 4, OFFSET_0);
         }
     }
     finish_k_header(&header, place, columns, totals, sums);
 }
 
-/* The one half that a superblock has, of 16 rows. */
-INLINE __m512 load_halves(const unsigned char *p, size_t stride)
+/* Bit `from` of each byte as bit `to`, with the other bits moved somewhere. */
+INLINE __m512i move_bit(__m512i v, int from, int to)
 {
-    _Alignas(32) uint16_t halves[16];
-    copy_2(p, stride, halves);
-    return _mm512_cvtph_ps(_mm256_load_si256((const void *)halves));
+    if (from == to)
+        return v;
+    return from > to ? _mm512_srli_epi32(v, (unsigned)(from - to))
+                     : _mm512_slli_epi32(v, (unsigned)(to - from));
+}
+
+INLINE void multiply_q5_k(const struct place *place, int columns, __m512 sums[MATVEC_COLUMNS_MAX])
+{
+    struct k_header header;
+    __m512i totals[MATVEC_COLUMNS_MAX], fifth[8], pairs[4];
+    load_k_header(place, &header);
+    rows16_load_32(place->p + 16, place->stride, fifth);
+    UNROLL
+    for (int i = 0; i < 4; i++)
+        pairs[i] = pair_of(header.scales[i / 2], i % 2);
+    UNROLL
+    for (int c = 0; c < columns; c++) /* gives back what OFFSET_16 takes */
+        totals[c] = _mm512_slli_epi32(dot_sums(pairs, column_256(place, c)->sum32, 4), 4);
+    UNROLL
+    for (int pair = 0; pair < 4; pair++) {
+        __m512i packed[8];
+        fetch_quarter(place, BLOCK_BYTES_Q5_K, pair);
+        rows16_load_32(place->p + 48 + 32 * pair, place->stride, packed);
+        __m512i low_scale = scale_of(header.scales[pair / 2], pair % 2 * 2);
+        __m512i high_scale = scale_of(header.scales[pair / 2], pair % 2 * 2 + 1);
+        UNROLL
+        for (int half = 0; half < 2; half++) {
+            __m512i low[4], high[4];
+            UNROLL
+            for (int i = 0; i < 4; i++) {
+                __m512i q = packed[4 * half + i], bits = fifth[4 * half + i];
+                low[i] = or_and_8(and_8(q, 15), move_bit(bits, 2 * pair, 4), 16);
+                high[i] = or_and_8(and_8(_mm512_srli_epi32(q, 4), 15),
+                                   move_bit(bits, 2 * pair + 1, 4), 16);
+            }
+            int at = 64 * pair + 16 * half;
+            add_16(totals, low, place, at, columns, low_scale, 0, OFFSET_16);
+            add_16(totals, high, place, at + 32, columns, high_scale, 0, OFFSET_16);
+        }
+    }
+    finish_k_header(&header, place, columns, totals, sums);
+}
+
+INLINE void multiply_q2_k(const struct place *place, int columns, __m512 sums[MATVEC_COLUMNS_MAX])
+{
+    __m512i totals[MATVEC_COLUMNS_MAX], scales[4], pairs[8];
+    _Alignas(64) uint32_t both[16];
+    __m512 d, dmin;
+    copy_4(place->p + BLOCK_BYTES_Q2_K - 4, place->stride, both);
+    rows16_load_16(place->p, place->stride, scales);
+    UNROLL
+    for (int i = 0; i < 8; i++)
+        pairs[i] = pair_of(and_8(_mm512_srli_epi32(scales[i / 2], 4), 15), i % 2);
+    UNROLL
+    for (int c = 0; c < columns; c++)
+        totals[c] = _mm512_setzero_si512();
+    UNROLL
+    for (int half = 0; half < 2; half++) {
+        __m512i packed[8];
+        rows16_load_32(place->p + 16 + 32 * half, place->stride, packed);
+        UNROLL
+        for (int part = 0; part < 2; part++) {
+            fetch_quarter(place, BLOCK_BYTES_Q2_K, 2 * half + part);
+            UNROLL
+            for (int j = 0; j < 4;
+                 j++) { /* the bits 2j and 2j + 1; odd ones as 4 times themselves */
+                __m512i w[4];
+                UNROLL
+                for (int i = 0; i < 4; i++) {
+                    __m512i q = packed[4 * part + i];
+                    w[i] = and_8(j < 2 ? q : _mm512_srli_epi32(q, 4), j % 2 == 0 ? 0x03 : 0x0c);
+                }
+                int sub_block = 8 * half + 2 * j + part;
+                __m512i scale = scale_of(and_8(scales[sub_block / 4], 15), sub_block % 4);
+                add_16(totals, w, place, 16 * sub_block, columns, scale, j % 2 == 0 ? 0 : 2,
+                       OFFSET_0);
+            }
+        }
+    }
+    split_halves(both, &d, &dmin);
+    UNROLL
+    for (int c = 0; c < columns; c++) {
+        const struct activation_q8_256 *a = column_256(place, c);
+        add_superblock_minima(&sums[c], a, d, totals[c], dmin, dot_sums(pairs, a->sum16, 8));
+    }
+}
+
+/* Scales and d are the last 14 bytes of a block; the 16 that are loaded begin two earlier.
+ * q3_k_scale() explains them. */
+INLINE __m512 load_q3_k_header(const struct place *place, __m512i scales[4])
+{
+    __m512i h[4], packed[3];
+    rows16_load_16(place->p + BLOCK_BYTES_Q3_K - 16, place->stride, h);
+    UNROLL
+    for (int i = 0; i < 3; i++)
+        packed[i] = _mm512_or_si512(_mm512_srli_epi32(h[i], 16), _mm512_slli_epi32(h[i + 1], 16));
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        __m512i low = i < 2 ? packed[i] : _mm512_srli_epi32(packed[i - 2], 4);
+        scales[i] = or_and_8(and_8(low, 15), move_bit(packed[2], 2 * i, 4), 0x30);
+        scales[i] = _mm512_sub_epi8(scales[i], _mm512_set1_epi8(32));
+    }
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(h[3], 16)));
+}
+
+INLINE void multiply_q3_k(const struct place *place, int columns, __m512 sums[MATVEC_COLUMNS_MAX])
+{
+    __m512i totals[MATVEC_COLUMNS_MAX], scales[4], pairs[8], third[8];
+    __m512 d = load_q3_k_header(place, scales);
+    rows16_load_32(place->p, place->stride, third);
+    UNROLL
+    for (int i = 0; i < 8; i++)
+        pairs[i] = signed_pair_of(scales[i / 2], i % 2);
+    UNROLL
+    for (int c = 0; c < columns; c++) { /* weights are multiplied as q + 4 */
+        __m512i dot = dot_sums(pairs, column_256(place, c)->sum16, 8);
+        totals[c] = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(dot, 2));
+    }
+    UNROLL
+    for (int half = 0; half < 2; half++) {
+        __m512i packed[8];
+        rows16_load_32(place->p + 32 + 32 * half, place->stride, packed);
+        UNROLL
+        for (int part = 0; part < 2; part++) {
+            fetch_quarter(place, BLOCK_BYTES_Q3_K, 2 * half + part);
+            UNROLL
+            for (int j = 0; j < 4; j++) { /* as in Q2_K */
+                __m512i w[4];
+                int shift = j % 2 == 0 ? 0 : 2;
+                UNROLL
+                for (int i = 0; i < 4; i++) {
+                    __m512i q = packed[4 * part + i];
+                    __m512i bits = move_bit(third[4 * part + i], 4 * half + j, 2 + shift);
+                    w[i] = or_and_8(and_8(j < 2 ? q : _mm512_srli_epi32(q, 4), 3 << shift), bits,
+                                    4 << shift);
+                }
+                int sub_block = 8 * half + 2 * j + part;
+                __m512i scale = signed_scale_of(scales[sub_block / 4], sub_block % 4);
+                add_16(totals, w, place, 16 * sub_block, columns, scale, (unsigned)shift, OFFSET_0);
+            }
+        }
+    }
+    UNROLL
+    for (int c = 0; c < columns; c++)
+        add_superblock(&sums[c], column_256(place, c), d, totals[c]);
+}
+
+/* The scale of sub-block b, of 32 bits; h[0] has d and scales_h, h[1] scales_l. */
+INLINE __m512i iq4_xs_scale_of(const __m512i h[2], int b)
+{
+    __m512i low =
+        _mm512_and_si512(_mm512_srli_epi32(h[1], (unsigned)(4 * b)), _mm512_set1_epi32(15));
+    __m512i high = _mm512_srli_epi32(h[0], (unsigned)(12 + 2 * b));
+    __m512i scale = _mm512_ternarylogic_epi32(low, high, _mm512_set1_epi32(0x30), 0xf8);
+    return _mm512_sub_epi32(scale, _mm512_set1_epi32(32));
+}
+
+INLINE void multiply_iq4_xs(const struct place *place, int columns, __m512 sums[MATVEC_COLUMNS_MAX])
+{
+    __m512i totals[MATVEC_COLUMNS_MAX], h[4], book = code_book(iq4_values, 128);
+    rows16_load_16(place->p, place->stride, h);
+    __m512 d = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(h[0]));
+    UNROLL
+    for (int c = 0; c < columns; c++)
+        totals[c] = _mm512_setzero_si512();
+    UNROLL
+    for (int pair = 0; pair < 4; pair++) {
+        __m512i packed[8];
+        fetch_quarter(place, BLOCK_BYTES_IQ4_XS, pair);
+        rows16_load_32(place->p + 8 + 32 * pair, place->stride, packed);
+        UNROLL
+        for (int b = 2 * pair; b < 2 * pair + 2; b++) {
+            __m512i w[8], scale = iq4_xs_scale_of(h, b);
+            look_up(book, packed + b % 2 * 4, w);
+            UNROLL
+            for (int c = 0; c < columns; c++) {
+                const struct activation_q8_256 *a = column_256(place, c);
+                __m512i dot = _mm512_slli_epi32(_mm512_set1_epi32(a->sum32_8[b]), 4);
+                UNROLL
+                for (int i = 0; i < 8; i++)
+                    dot = _mm512_dpbusd_epi32(dot, w[i], broadcast_4(a->q + 32 * b + 4 * i));
+                totals[c] = _mm512_add_epi32(totals[c], _mm512_mullo_epi32(dot, scale));
+            }
+        }
+    }
+    UNROLL
+    for (int c = 0; c < columns; c++)
+        add_superblock(&sums[c], column_256(place, c), d, totals[c]);
 }
 
 /* totals += scale * sum of 8 products of weights that are 32 too large. */
@@ -279,8 +536,8 @@ INLINE void add_8(__m512i totals[MATVEC_COLUMNS_MAX], __m512i w0, __m512i w1,
 INLINE void multiply_q6_k(const struct place *place, int columns, __m512 sums[MATVEC_COLUMNS_MAX])
 {
     __m512i totals[MATVEC_COLUMNS_MAX], scales[4];
-    fetch_rows(place->p + BLOCK_BYTES_Q6_K, place->stride, BLOCK_BYTES_Q6_K);
-    __m512 d = load_halves(place->p + BLOCK_BYTES_Q6_K - 2, place->stride);
+    _Alignas(32) uint16_t halves[16];
+    copy_2(place->p + BLOCK_BYTES_Q6_K - 2, place->stride, halves);
     rows16_load_16(place->p + 192, place->stride, scales);
     UNROLL
     for (int c = 0; c < columns; c++)
@@ -288,10 +545,10 @@ INLINE void multiply_q6_k(const struct place *place, int columns, __m512 sums[MA
     UNROLL
     for (int half = 0; half < 2; half++) {
         __m512i near[8], far[8], high[8];
-        fetch_part(place->next, 16 * BLOCK_BYTES_Q6_K, 2 * half, 4);
+        fetch_quarter(place, BLOCK_BYTES_Q6_K, 2 * half);
         rows16_load_32(place->p + 64 * half, place->stride, near);
         rows16_load_32(place->p + 64 * half + 32, place->stride, far);
-        fetch_part(place->next, 16 * BLOCK_BYTES_Q6_K, 2 * half + 1, 4);
+        fetch_quarter(place, BLOCK_BYTES_Q6_K, 2 * half + 1);
         rows16_load_32(place->p + 128 + 32 * half, place->stride, high);
         UNROLL
         for (int i = 0; i < 8; i += 2) {
@@ -314,10 +571,10 @@ INLINE void multiply_q6_k(const struct place *place, int columns, __m512 sums[MA
             }
         }
     }
+    __m512 d = load_halves(halves);
     UNROLL
     for (int c = 0; c < columns; c++)
-        sums[c] = _mm512_fmadd_ps(_mm512_set1_ps(column_256(place, c)->d),
-                                  _mm512_mul_ps(d, _mm512_cvtepi32_ps(totals[c])), sums[c]);
+        add_superblock(&sums[c], column_256(place, c), d, totals[c]);
 }
 
 #define K_STRIP(tag, block_bytes, columns)                                                         \
@@ -339,7 +596,11 @@ INLINE void multiply_q6_k(const struct place *place, int columns, __m512 sums[MA
     STRIP(__VA_ARGS__, 3)                                                                          \
     STRIP(__VA_ARGS__, 4)
 FOR_COLUMNS(K_STRIP, q4_k, BLOCK_BYTES_Q4_K)
+FOR_COLUMNS(K_STRIP, q5_k, BLOCK_BYTES_Q5_K)
 FOR_COLUMNS(K_STRIP, q6_k, BLOCK_BYTES_Q6_K)
+FOR_COLUMNS(K_STRIP, q2_k, BLOCK_BYTES_Q2_K)
+FOR_COLUMNS(K_STRIP, q3_k, BLOCK_BYTES_Q3_K)
+FOR_COLUMNS(K_STRIP, iq4_xs, BLOCK_BYTES_IQ4_XS)
 
 /* ---- blocks of 32 ---- */
 
@@ -348,99 +609,243 @@ INLINE const struct activation_q8 *column_32(const struct place *place, int c)
     return (const void *)(place->x + (size_t)c * place->x_stride);
 }
 
-INLINE void multiply_q8_0(const struct place *place, const void *header, int columns,
-                          __m512 sums[MATVEC_COLUMNS_MAX])
+/* What stands before the weights of a block, of 16 rows; a type uses some of it. */
+struct header {
+    _Alignas(64) uint32_t both[16]; /* d and m */
+    uint32_t fifth[16];
+    uint16_t d[16];
+    uint8_t e[16];
+};
+
+/* How the products of a block begin: with -offset * sum(a). */
+INLINE __m512i start_32(const struct activation_q8 *a, int offset)
 {
-    __m512i w[8];
-    rows16_load_32(place->p + 2, place->stride, w);
-    __m512 d = _mm512_cvtph_ps(_mm256_load_si256(header));
+    switch (offset) {
+    case 8:
+        return _mm512_set1_epi32(a->sum_8);
+    case 16:
+        return _mm512_set1_epi32(a->sum_16);
+    case 128:
+        return _mm512_set1_epi32(a->sum_128);
+    default:
+        return _mm512_setzero_si512();
+    }
+}
+
+/* Sum of 32 products. Of weights from nibbles (`high_shift` 4) the second half is 16 times too
+ * large: one shift of the sum saves those of the weights. */
+INLINE __m512i dot_32(const __m512i w[8], const struct activation_q8 *a, int offset,
+                      unsigned high_shift)
+{
+    __m512i dot = start_32(a, offset), high = _mm512_setzero_si512();
     UNROLL
-    for (int i = 0; i < 8; i++)
-        w[i] = _mm512_xor_si512(w[i], _mm512_set1_epi8(-128));
+    for (int i = 0; i < 4; i++) {
+        dot = _mm512_dpbusd_epi32(dot, w[i], broadcast_4(a->q + 4 * i));
+        high = _mm512_dpbusd_epi32(high, w[i + 4], broadcast_4(a->q + 16 + 4 * i));
+    }
+    return _mm512_add_epi32(dot, high_shift > 0 ? _mm512_srai_epi32(high, high_shift) : high);
+}
+
+/* sums += d_a * (d * dot) */
+INLINE void add_32(const __m512i w[8], const struct place *place, int columns, int offset,
+                   unsigned high_shift, __m512 d, __m512 sums[MATVEC_COLUMNS_MAX])
+{
     UNROLL
     for (int c = 0; c < columns; c++) {
         const struct activation_q8 *a = column_32(place, c);
-        __m512i dot = _mm512_set1_epi32(a->sum_128);
-        UNROLL
-        for (int i = 0; i < 8; i++)
-            dot = _mm512_dpbusd_epi32(dot, w[i], broadcast_4(a->q + 4 * i));
-        sums[c] = _mm512_fmadd_ps(_mm512_set1_ps(a->d), _mm512_mul_ps(d, _mm512_cvtepi32_ps(dot)),
-                                  sums[c]);
+        __m512 dot = _mm512_cvtepi32_ps(dot_32(w, a, offset, high_shift));
+        sums[c] = _mm512_fmadd_ps(_mm512_set1_ps(a->d), _mm512_mul_ps(d, dot), sums[c]);
     }
 }
 
-/* 32 products with nibbles, from `start` on. */
-INLINE __m512i dot_nibbles(const __m512i low[4], const __m512i high[4],
-                           const struct activation_q8 *a, __m512i start)
+/* sums += d_a * (d * dot + m * sum(a)) */
+INLINE void add_32_minimum(const __m512i w[8], const struct place *place, int columns,
+                           unsigned high_shift, __m512 d, __m512 m, __m512 sums[MATVEC_COLUMNS_MAX])
 {
-    __m512i dot = start, dot_16 = _mm512_setzero_si512();
-    UNROLL
-    for (int i = 0; i < 4; i++) {
-        dot = _mm512_dpbusd_epi32(dot, low[i], broadcast_4(a->q + 4 * i));
-        dot_16 = _mm512_dpbusd_epi32(dot_16, high[i], broadcast_4(a->q + 16 + 4 * i));
-    }
-    return _mm512_add_epi32(dot, _mm512_srai_epi32(dot_16, 4));
-}
-
-/* Pairs of binary16, row after row, as two vectors of floats. */
-INLINE void split_halves(const void *header, __m512 *d, __m512 *m)
-{
-    const __m512i even =
-        _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    const unsigned char *halves = header;
-    __m512 a = _mm512_cvtph_ps(_mm256_load_si256((const void *)halves));
-    __m512 b = _mm512_cvtph_ps(_mm256_load_si256((const void *)(halves + 32)));
-    *d = _mm512_permutex2var_ps(a, even, b);
-    *m = _mm512_permutex2var_ps(a, _mm512_add_epi32(even, _mm512_set1_epi32(1)), b);
-}
-
-INLINE void multiply_q4_1(const struct place *place, const void *header, int columns,
-                          __m512 sums[MATVEC_COLUMNS_MAX])
-{
-    __m512i low[4], high[4];
-    __m512 d, m;
-    rows16_load_16(place->p + 4, place->stride, low);
-    split_halves(header, &d, &m);
-    UNROLL
-    for (int i = 0; i < 4; i++) {
-        high[i] = and_8(low[i], 0xf0);
-        low[i] = and_8(low[i], 0x0f);
-    }
     UNROLL
     for (int c = 0; c < columns; c++) {
         const struct activation_q8 *a = column_32(place, c);
-        __m512i dot = dot_nibbles(low, high, a, _mm512_setzero_si512());
-        __m512 t = _mm512_mul_ps(d, _mm512_cvtepi32_ps(dot));
+        __m512 t = _mm512_mul_ps(d, _mm512_cvtepi32_ps(dot_32(w, a, 0, high_shift)));
         t = _mm512_fmadd_ps(m, _mm512_set1_ps(a->sum), t);
         sums[c] = _mm512_fmadd_ps(_mm512_set1_ps(a->d), t, sums[c]);
     }
 }
 
-/* The headers of blocks are copied by scalar moves, which take no vector's place, into a ring of 16
- * blocks [block][row], eight blocks before they are read: so long does it take until the bytes of
- * several stores can be loaded as one vector. */
-#define BLOCK_STRIP(tag, block_bytes, header_bytes, columns)                                       \
+/* 16 bytes of each row, their low nibbles being the first 16 weights; the others come 16 times too
+ * large. */
+INLINE void load_nibbles(const unsigned char *p, size_t stride, __m512i w[8])
+{
+    rows16_load_16(p, stride, w);
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        w[i + 4] = and_8(w[i], 0xf0);
+        w[i] = and_8(w[i], 0x0f);
+    }
+}
+
+/* Adds 16 to those of the weights 4i to 4i + 3 whose bit in the lane is set. */
+INLINE __m512i add_fifth_bits(__m512i w, __m512i fifth, int i)
+{
+    const __m128i lanes = _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12);
+    __m512i byte = _mm512_broadcast_i32x4(_mm_add_epi8(lanes, _mm_set1_epi8((char)(i / 2))));
+    __m512i bits = _mm512_set1_epi32(i % 2 == 0 ? 0x08040201 : (int)0x80402010);
+    __mmask64 set = _mm512_test_epi8_mask(_mm512_shuffle_epi8(fifth, byte), bits);
+    return _mm512_mask_add_epi8(w, set, w, _mm512_set1_epi8(16));
+}
+
+INLINE void load_five_bits(const unsigned char *p, size_t stride, const uint32_t fifth[16],
+                           __m512i w[8])
+{
+    __m512i bits = _mm512_load_si512(fifth);
+    rows16_load_16(p, stride, w);
+    UNROLL
+    for (int i = 0; i < 4; i++) {
+        w[i + 4] = add_fifth_bits(and_8(_mm512_srli_epi32(w[i], 4), 15), bits, i + 4);
+        w[i] = add_fifth_bits(and_8(w[i], 15), bits, i);
+    }
+}
+
+INLINE void load_codes(const unsigned char *p, size_t stride, __m512i book, __m512i w[8])
+{
+    __m512i packed[4];
+    rows16_load_16(p, stride, packed);
+    look_up(book, packed, w);
+}
+
+INLINE void copy_q4_0(const unsigned char *p, size_t stride, struct header *out)
+{
+    copy_2(p, stride, out->d);
+}
+
+INLINE void multiply_q4_0(const struct place *place, const struct header *header, int columns,
+                          __m512 sums[MATVEC_COLUMNS_MAX])
+{
+    __m512i w[8];
+    load_nibbles(place->p + 2, place->stride, w);
+    add_32(w, place, columns, 8, 4, load_halves(header->d), sums);
+}
+
+INLINE void copy_q4_1(const unsigned char *p, size_t stride, struct header *out)
+{
+    copy_4(p, stride, out->both);
+}
+
+INLINE void multiply_q4_1(const struct place *place, const struct header *header, int columns,
+                          __m512 sums[MATVEC_COLUMNS_MAX])
+{
+    __m512i w[8];
+    __m512 d, m;
+    load_nibbles(place->p + 4, place->stride, w);
+    split_halves(header->both, &d, &m);
+    add_32_minimum(w, place, columns, 4, d, m, sums);
+}
+
+INLINE void copy_q5_0(const unsigned char *p, size_t stride, struct header *out)
+{
+    copy_2(p, stride, out->d);
+    copy_4(p + 2, stride, out->fifth);
+}
+
+INLINE void multiply_q5_0(const struct place *place, const struct header *header, int columns,
+                          __m512 sums[MATVEC_COLUMNS_MAX])
+{
+    __m512i w[8];
+    load_five_bits(place->p + 6, place->stride, header->fifth, w);
+    add_32(w, place, columns, 16, 0, load_halves(header->d), sums);
+}
+
+INLINE void copy_q5_1(const unsigned char *p, size_t stride, struct header *out)
+{
+    copy_4(p, stride, out->both);
+    copy_4(p + 4, stride, out->fifth);
+}
+
+INLINE void multiply_q5_1(const struct place *place, const struct header *header, int columns,
+                          __m512 sums[MATVEC_COLUMNS_MAX])
+{
+    __m512i w[8];
+    __m512 d, m;
+    load_five_bits(place->p + 8, place->stride, header->fifth, w);
+    split_halves(header->both, &d, &m);
+    add_32_minimum(w, place, columns, 0, d, m, sums);
+}
+
+INLINE void copy_q8_0(const unsigned char *p, size_t stride, struct header *out)
+{
+    copy_2(p, stride, out->d);
+}
+
+INLINE void multiply_q8_0(const struct place *place, const struct header *header, int columns,
+                          __m512 sums[MATVEC_COLUMNS_MAX])
+{
+    __m512i w[8];
+    rows16_load_32(place->p + 2, place->stride, w);
+    UNROLL
+    for (int i = 0; i < 8; i++)
+        w[i] = _mm512_xor_si512(w[i], _mm512_set1_epi8(-128));
+    add_32(w, place, columns, 128, 0, load_halves(header->d), sums);
+}
+
+INLINE void copy_iq4_nl(const unsigned char *p, size_t stride, struct header *out)
+{
+    copy_2(p, stride, out->d);
+}
+
+INLINE void multiply_iq4_nl(const struct place *place, const struct header *header, int columns,
+                            __m512 sums[MATVEC_COLUMNS_MAX])
+{
+    __m512i w[8];
+    load_codes(place->p + 2, place->stride, code_book(iq4_values, 128), w);
+    add_32(w, place, columns, 128, 0, load_halves(header->d), sums);
+}
+
+INLINE void copy_mxfp4(const unsigned char *p, size_t stride, struct header *out)
+{
+    copy_1(p, stride, out->e);
+}
+
+INLINE void multiply_mxfp4(const struct place *place, const struct header *header, int columns,
+                           __m512 sums[MATVEC_COLUMNS_MAX])
+{
+    /* See e8m0_half_to_float(): exponent e - 1, or a subnormal number for e below 2. */
+    __m512i e = _mm512_cvtepu8_epi32(_mm_load_si128((const void *)header->e));
+    __m512i d = _mm512_slli_epi32(_mm512_sub_epi32(e, _mm512_set1_epi32(1)), 23), w[8];
+    d = _mm512_mask_sllv_epi32(d, _mm512_cmplt_epi32_mask(e, _mm512_set1_epi32(2)),
+                               _mm512_set1_epi32(0x00200000), e);
+    load_codes(place->p + 1, place->stride, code_book(mxfp4_values, 16), w);
+    add_32(w, place, columns, 16, 0, _mm512_castsi512_ps(d), sums);
+}
+
+/* Headers are copied into a ring of 16 blocks, eight blocks before they are read: scalar moves take
+ * no vector operation's place, but bytes that several stores wrote can be loaded as one vector only
+ * when they have reached the cache. They also bring the rows' next bytes into L1. */
+#define BLOCK_STRIP(tag, block_bytes, columns)                                                     \
     static void tag##_##columns(const struct strip *strip)                                         \
     {                                                                                              \
-        _Alignas(64) unsigned char headers[16][16 * (header_bytes)];                               \
+        struct header headers[16];                                                                 \
         __m512 sums[MATVEC_COLUMNS_MAX];                                                           \
         struct place place = start_place(strip, columns, sums);                                    \
         for (size_t n = 0; n < 8 && n < strip->blocks; n++)                                        \
-            copy_##header_bytes(place.p + n * (block_bytes), place.stride, headers[n]);            \
+            copy_##tag(place.p + n * (block_bytes), place.stride, &headers[n]);                    \
         for (size_t n = 0; n < strip->blocks; n++) {                                               \
             if (n + 8 < strip->blocks)                                                             \
-                copy_##header_bytes(place.p + (size_t)8 * (block_bytes), place.stride,             \
-                                    headers[(n + 8) % 16]);                                        \
-            fetch_part(place.next, (size_t)16 * (block_bytes), 0, 1);                              \
-            multiply_##tag(&place, headers[n % 16], columns, sums);                                \
+                copy_##tag(place.p + (size_t)8 * (block_bytes), place.stride,                      \
+                           &headers[(n + 8) % 16]);                                                \
+            fetch_memory(&place, block_bytes, 0, 1);                                               \
+            multiply_##tag(&place, &headers[n % 16], columns, sums);                               \
             place.p += block_bytes;                                                                \
             place.next += (size_t)16 * (block_bytes);                                              \
             place.x += sizeof(struct activation_q8);                                               \
         }                                                                                          \
         store_sums(strip, sums, columns);                                                          \
     }
-FOR_COLUMNS(BLOCK_STRIP, q8_0, BLOCK_BYTES_Q8_0, 2)
-FOR_COLUMNS(BLOCK_STRIP, q4_1, BLOCK_BYTES_Q4_1, 4)
+FOR_COLUMNS(BLOCK_STRIP, q4_0, BLOCK_BYTES_Q4_0)
+FOR_COLUMNS(BLOCK_STRIP, q4_1, BLOCK_BYTES_Q4_1)
+FOR_COLUMNS(BLOCK_STRIP, q5_0, BLOCK_BYTES_Q5_0)
+FOR_COLUMNS(BLOCK_STRIP, q5_1, BLOCK_BYTES_Q5_1)
+FOR_COLUMNS(BLOCK_STRIP, q8_0, BLOCK_BYTES_Q8_0)
+FOR_COLUMNS(BLOCK_STRIP, iq4_nl, BLOCK_BYTES_IQ4_NL)
+FOR_COLUMNS(BLOCK_STRIP, mxfp4, BLOCK_BYTES_MXFP4)
 
 /* ---- tasks ---- */
 
@@ -451,10 +856,19 @@ struct matvec_type {
 };
 
 #define MATVEC_TYPES(X)                                                                            \
-    X(Q8_0, q8_0, BLOCK_SIZE, ACTIVATION_Q8)                                                       \
+    X(Q4_0, q4_0, BLOCK_SIZE, ACTIVATION_Q8)                                                       \
     X(Q4_1, q4_1, BLOCK_SIZE, ACTIVATION_Q8)                                                       \
+    X(Q5_0, q5_0, BLOCK_SIZE, ACTIVATION_Q8)                                                       \
+    X(Q5_1, q5_1, BLOCK_SIZE, ACTIVATION_Q8)                                                       \
+    X(Q8_0, q8_0, BLOCK_SIZE, ACTIVATION_Q8)                                                       \
+    X(IQ4_NL, iq4_nl, BLOCK_SIZE, ACTIVATION_Q8)                                                   \
+    X(MXFP4, mxfp4, BLOCK_SIZE, ACTIVATION_Q8)                                                     \
+    X(Q2_K, q2_k, SUPERBLOCK_SIZE, ACTIVATION_Q8_256)                                              \
+    X(Q3_K, q3_k, SUPERBLOCK_SIZE, ACTIVATION_Q8_256)                                              \
     X(Q4_K, q4_k, SUPERBLOCK_SIZE, ACTIVATION_Q8_256)                                              \
-    X(Q6_K, q6_k, SUPERBLOCK_SIZE, ACTIVATION_Q8_256)
+    X(Q5_K, q5_k, SUPERBLOCK_SIZE, ACTIVATION_Q8_256)                                              \
+    X(Q6_K, q6_k, SUPERBLOCK_SIZE, ACTIVATION_Q8_256)                                              \
+    X(IQ4_XS, iq4_xs, SUPERBLOCK_SIZE, ACTIVATION_Q8_256)
 
 static const struct matvec_type *find_type(uint32_t type)
 {
