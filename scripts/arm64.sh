@@ -11,18 +11,27 @@ wanted='libc6-dev libcmocka-dev libpcre2-dev libjansson-dev libutf8proc-dev libe
 state=$PWD/build-arm64/apt
 rm -rf "$root" "$state"
 mkdir -p "$root" "$state/lists/partial" "$state/archives/partial"
+# the system's hooks (#clear) would touch the system's own cache
+cat > "$state/apt.conf" <<END
+APT::Architecture "arm64";
+APT::Architectures "arm64";
+APT::Install-Recommends "false";
+APT::Sandbox::User "";
+Dir::State "$state";
+Dir::State::lists "$state/lists";
+Dir::State::status "/dev/null";
+Dir::Cache "$state";
+Dir::Cache::archives "$state/archives";
+Debug::NoLocking "true";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Acquire::IndexTargets::deb::Translations::DefaultEnabled "false";
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+#clear DPkg::Post-Invoke;
+END
 
-for_arm64() {
-    apt-get -qq -o APT::Architecture=arm64 -o APT::Architectures=arm64 \
-        -o Dir::State="$state" -o Dir::State::lists="$state/lists" \
-        -o Dir::State::status=/dev/null -o Dir::Cache="$state" \
-        -o Dir::Cache::archives="$state/archives" -o Debug::NoLocking=true \
-        -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false \
-        -o Acquire::IndexTargets::deb::Translations::DefaultEnabled=false \
-        -o APT::Sandbox::User= "$@"
-}
-for_arm64 update
-for_arm64 install -y --no-install-recommends --download-only $wanted > /dev/null
+apt-get -qq -c "$state/apt.conf" update
+apt-get -qq -c "$state/apt.conf" install -y --download-only $wanted > /dev/null
 for package in "$state"/archives/*.deb; do
     dpkg-deb -x "$package" "$root"
 done
