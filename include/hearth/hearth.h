@@ -37,6 +37,7 @@ struct hearth_engine;
 struct hearth_sequence;
 struct hearth_sampler;
 struct hearth_stream;
+struct hearth_draft;
 
 HEARTH_API const char *hearth_version(void);
 HEARTH_API void hearth_free(void *allocated); /* NULL is fine */
@@ -188,7 +189,8 @@ HEARTH_API int hearth_sequence_extend(struct hearth_sequence *sequence, const ui
                                       size_t count, enum hearth_logits logits,
                                       struct hearth_error *err);
 /* Drops what is queued, and what is held beyond the first `count` tokens. HEARTH_E_STATE where the
- * model keeps only a window that no longer reaches back so far; then nothing is dropped. */
+ * model keeps only a window that no longer reaches back so far; then nothing is dropped. What the
+ * last step computed can always be dropped again. */
 HEARTH_API int hearth_sequence_truncate(struct hearth_sequence *sequence, size_t count,
                                         struct hearth_error *err);
 HEARTH_API size_t hearth_sequence_length(const struct hearth_sequence *sequence);  /* computed */
@@ -307,6 +309,49 @@ HEARTH_API int hearth_sampler_accept(struct hearth_sampler *sampler, uint32_t id
  * +INFINITY one of them is drawn. */
 HEARTH_API int hearth_sampler_sample(struct hearth_sampler *sampler, const float *logits,
                                      uint32_t *id, struct hearth_error *err);
+
+/* ---- speculation ---- */
+
+/* A draft guesses how a text goes on from what stands in it already (n-gram speculation, prompt
+ * lookup). A step that computes some guesses behind the last token costs little more than one
+ * token does, and each that turns out right saves a step. What is drawn does not change: logits do
+ * not depend on what is computed together, so drawing row by row, until a token is not the one
+ * guessed, gives the tokens and the sampler's state that single steps would give.
+ *
+ *     hearth_draft_accept for each token of the prompt; then in each round, the last token drawn
+ *     not yet computed:
+ *     hearth_draft_propose → hearth_sequence_extend(last token and guesses, HEARTH_LOGITS_ALL)
+ *     → hearth_engine_step → for each row: hearth_sampler_sample, hearth_draft_accept, until the
+ *     drawn token is not the row's guess → hearth_sequence_truncate behind the right guesses
+ *
+ * It proposes what is worth its cost by what it has seen of this text, and nothing where guesses
+ * fail: the loss against single steps is bounded to 1 % and half a step. A draft belongs to one
+ * thread at a time and takes at most 3 MiB. */
+struct hearth_draft_options { /* zeroed: the defaults */
+    uint32_t guesses_max;     /* at once; 0: 7 */
+    float row_cost; /* what a further row costs, in steps of one row, at most 1; 0: learned from
+                     * hearth_draft_took */
+};
+/* `options` may be NULL. */
+HEARTH_API int hearth_draft_open(const struct hearth_draft_options *options,
+                                 struct hearth_draft **out, struct hearth_error *err);
+HEARTH_API void hearth_draft_close(struct hearth_draft *draft);
+/* Forgets the text, but not how often guesses were right and what they cost. */
+HEARTH_API void hearth_draft_restart(struct hearth_draft *draft);
+/* Tells of the next token of the text. (Without memory, older ones are forgotten.) */
+HEARTH_API void hearth_draft_accept(struct hearth_draft *draft, uint32_t id);
+/* Guesses the next tokens, at most `max`; their count, often 0. The tokens accepted until the next
+ * call say how many were right. */
+HEARTH_API size_t hearth_draft_propose(struct hearth_draft *draft, size_t max, uint32_t *ids);
+/* How long a step took that computed `rows` tokens of this text and nothing else. */
+HEARTH_API void hearth_draft_took(struct hearth_draft *draft, size_t rows, uint64_t ns);
+
+struct hearth_draft_counts {
+    uint64_t drafted;  /* tokens proposed */
+    uint64_t accepted; /* that were right */
+};
+HEARTH_API void hearth_draft_counts(const struct hearth_draft *draft,
+                                    struct hearth_draft_counts *out);
 
 /* ---- measuring ---- */
 

@@ -1,5 +1,6 @@
 #include "cli/answer.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,6 +11,8 @@
 #include "cli/progress.h"
 
 #define ANSWER_BYTES_MAX ((size_t)1 << 30)
+#define GUESSES_MAX 7 /* more rows at once would cost more than they save, in time and in logits   \
+                       */
 
 /* ---- timeline ---- */
 
@@ -20,6 +23,9 @@ int timeline_open(struct timeline *timeline, const struct loaded *loaded, uint32
         .loaded = loaded,
         .context = context ? context : loaded->info.context_length,
     };
+    int status = hearth_draft_open(NULL, &timeline->draft, err);
+    if (status)
+        return status;
     return hearth_sequence_open(loaded->engine, timeline->context, &timeline->sequence, err);
 }
 
@@ -27,6 +33,7 @@ void timeline_close(struct timeline *timeline)
 {
     interrupt_leave();
     hearth_sequence_close(timeline->sequence);
+    hearth_draft_close(timeline->draft);
     mem_free(timeline->ids);
     *timeline = (struct timeline){0};
 }
@@ -97,7 +104,9 @@ struct work {
     struct answer *answer;
     struct hearth_sampler *sampler;
     struct hearth_stream *stream;
+    struct hearth_draft *draft; /* NULL: one token a step */
     uint64_t begin_ns, prompt_end_ns;
+    bool ended;
 };
 
 /* One step, also for a Ctrl-C that came since the last: extending cleared its mark on the sequence.
@@ -137,8 +146,8 @@ static int show(struct work *work, const char *text, size_t size, struct hearth_
     return 0;
 }
 
-/* Keeps and shows a token; *ended says that the answer ends with it. */
-static int take_token(struct work *work, uint32_t id, bool *ended, struct hearth_error *err)
+/* Keeps and shows a token; work->ended says that the answer ends with it. */
+static int take_token(struct work *work, uint32_t id, struct hearth_error *err)
 {
     struct timeline *timeline = work->timeline;
     struct answer *answer = work->answer;
@@ -152,54 +161,115 @@ static int take_token(struct work *work, uint32_t id, bool *ended, struct hearth
         status = timeline_push(timeline, id, err);
     if (status)
         return status;
-    *ended = true;
+    work->ended = true;
     uint32_t max_tokens = work->options->max_tokens;
     if (stopped)
         answer->stop = ANSWER_STRING;
     else if (max_tokens && timeline->count - answer->prompt_count >= max_tokens)
         answer->stop = ANSWER_LENGTH;
-    else if (hearth_sequence_length(timeline->sequence) >= timeline->context)
+    else if (timeline->count > timeline->context)
         answer->stop = ANSWER_CONTEXT;
     else
-        *ended = false;
+        work->ended = false;
     return 0;
 }
 
-static int draw(struct work *work, uint32_t *id, struct hearth_error *err)
+/* Draws the token behind a row of logits and takes it. */
+static int draw(struct work *work, size_t row, uint32_t *id, struct hearth_error *err)
 {
-    size_t rows = hearth_sequence_logit_rows(work->timeline->sequence);
-    const float *logits = hearth_sequence_logits(work->timeline->sequence, rows - 1);
-    return hearth_sampler_sample(work->sampler, logits, id, err);
+    struct answer *answer = work->answer;
+    const float *logits = hearth_sequence_logits(work->timeline->sequence, row);
+    int status = hearth_sampler_sample(work->sampler, logits, id, err);
+    if (status)
+        return status;
+    if (answer->first_token_ns == 0)
+        answer->first_token_ns = os_monotonic_ns() - work->begin_ns;
+    else
+        answer->decode_count++;
+    if (work->draft)
+        hearth_draft_accept(work->draft, *id);
+    if (!hearth_is_end(work->timeline->loaded->model, *id))
+        return take_token(work, *id, err);
+    work->ended = true;
+    answer->stop = ANSWER_END;
+    answer->end_id = *id;
+    return 0;
+}
+
+/* The tokens to compute next: the one that was drawn last, and guesses of what follows. Computed
+ * together they give the logits that they would give one by one. */
+static int extend(struct work *work, uint32_t batch[GUESSES_MAX + 1], size_t *count,
+                  struct hearth_error *err)
+{
+    struct timeline *timeline = work->timeline;
+    size_t room = timeline->context - timeline->count;
+    uint32_t max_tokens = work->options->max_tokens;
+    if (max_tokens) { /* the last token need not be computed */
+        size_t left = max_tokens - (timeline->count - work->answer->prompt_count) - 1;
+        room = room < left ? room : left;
+    }
+    batch[0] = timeline->ids[timeline->count - 1];
+    *count = 1;
+    if (work->draft)
+        *count +=
+            hearth_draft_propose(work->draft, room < GUESSES_MAX ? room : GUESSES_MAX, batch + 1);
+    return hearth_sequence_extend(timeline->sequence, batch, *count, HEARTH_LOGITS_ALL, err);
+}
+
+/* A step, and tokens from its logits as long as they are those that were guessed. */
+static int compute_batch(struct work *work, const uint32_t *batch, size_t count,
+                         struct hearth_error *err)
+{
+    struct hearth_sequence *sequence = work->timeline->sequence;
+    bool guessed = true;
+    size_t at = 0;
+    while (guessed && !work->ended && at < count) {
+        uint64_t begin_ns = os_monotonic_ns();
+        int status = step(work, err);
+        uint64_t end_ns = os_monotonic_ns();
+        if (status)
+            return status;
+        work->answer->decode_ns = end_ns - work->prompt_end_ns;
+        size_t rows = hearth_sequence_logit_rows(sequence);
+        if (work->draft)
+            hearth_draft_took(work->draft, rows, end_ns - begin_ns);
+        for (size_t row = 0; row < rows && guessed && !work->ended; row++) {
+            uint32_t id;
+            status = draw(work, row, &id, err);
+            if (status)
+                return status;
+            at++;
+            guessed = at < count && batch[at] == id;
+        }
+    }
+    return 0;
+}
+
+/* What is computed are the timeline's ids again, but for the last where nothing was computed behind
+ * it: guesses that were wrong, or that stand behind the end of the answer, are dropped. */
+static int drop_guesses(const struct work *work, struct hearth_error *err)
+{
+    const struct timeline *timeline = work->timeline;
+    size_t held = work->ended ? timeline->count : timeline->count - 1;
+    if (hearth_sequence_length(timeline->sequence) <= held &&
+        hearth_sequence_pending(timeline->sequence) == 0)
+        return 0;
+    return hearth_sequence_truncate(timeline->sequence, held, err);
 }
 
 static int compute_tokens(struct work *work, struct hearth_error *err)
 {
-    struct answer *answer = work->answer;
-    const struct loaded *loaded = work->timeline->loaded;
-    for (;;) {
-        uint32_t id;
-        bool ended;
-        int status = draw(work, &id, err);
-        if (status)
-            return status;
-        if (answer->first_token_ns == 0)
-            answer->first_token_ns = os_monotonic_ns() - work->begin_ns;
-        if (hearth_is_end(loaded->model, id)) {
-            answer->stop = ANSWER_END;
-            answer->end_id = id;
-            return 0;
-        }
-        status = take_token(work, id, &ended, err);
-        if (status || ended)
-            return status;
-        status = hearth_sequence_extend(work->timeline->sequence, &id, 1, HEARTH_LOGITS_LAST, err);
+    uint32_t batch[GUESSES_MAX + 1], id;
+    size_t count, rows = hearth_sequence_logit_rows(work->timeline->sequence);
+    int status = draw(work, rows - 1, &id, err);
+    while (!status && !work->ended) {
+        status = extend(work, batch, &count, err);
         if (!status)
-            status = step(work, err);
-        if (status)
-            return status;
-        answer->decode_count++;
-        answer->decode_ns = os_monotonic_ns() - work->prompt_end_ns;
+            status = compute_batch(work, batch, count, err);
+        if (!status)
+            status = drop_guesses(work, err);
     }
+    return status;
 }
 
 static int open_work(struct work *work, const uint32_t *prompt, size_t count,
@@ -215,20 +285,39 @@ static int open_work(struct work *work, const uint32_t *prompt, size_t count,
     int status = hearth_stream_open(model, &stream, &work->stream, err);
     if (!status)
         status = hearth_sampler_open(model, options->sampling, &work->sampler, err);
-    for (size_t i = 0; i < count && !status; i++)
+    if (work->draft)
+        hearth_draft_restart(work->draft);
+    for (size_t i = 0; i < count && !status; i++) {
         status = hearth_sampler_accept(work->sampler, prompt[i], err);
+        if (work->draft)
+            hearth_draft_accept(work->draft, prompt[i]);
+    }
     if (!status)
         status = queue_prompt(work->timeline, prompt, count, work->answer, err);
     return status;
 }
 
+static void count_guesses(struct work *work, const struct hearth_draft_counts *before)
+{
+    struct hearth_draft_counts after;
+    if (!work->draft)
+        return;
+    hearth_draft_counts(work->draft, &after);
+    work->answer->drafted = after.drafted - before->drafted;
+    work->answer->accepted = after.accepted - before->accepted;
+}
+
 static int run_work(struct work *work, struct hearth_error *err)
 {
+    struct hearth_draft_counts before = {0};
     const char *text;
     size_t size;
+    if (work->draft)
+        hearth_draft_counts(work->draft, &before);
     int status = compute_prompt(work, err);
     if (!status)
         status = compute_tokens(work, err);
+    count_guesses(work, &before);
     if (status == HEARTH_E_CANCELLED) {
         work->answer->stop = ANSWER_CANCELLED;
         status = 0;
@@ -249,6 +338,7 @@ int answer_compute(struct timeline *timeline, const uint32_t *prompt, size_t cou
         .timeline = timeline,
         .options = options,
         .answer = answer,
+        .draft = options->speculate ? timeline->draft : NULL,
         .begin_ns = os_monotonic_ns(),
     };
     *answer = (struct answer){.end_id = HEARTH_TOKEN_NONE};
@@ -288,14 +378,15 @@ json_t *answer_timings_json(const struct answer *answer, const struct timeline *
 {
     size_t computed = answer->prompt_count - answer->reused_count;
     size_t tokens = timeline->count - answer->prompt_count;
-    return json_pack("{s:o, s:I, s:o, s:o, s:o, s:I, s:o, s:o}", "load_ms",
-                     json_rounded(ms_of(timeline->loaded->load_ns), 3), "prompt_tokens",
-                     (json_int_t)computed, "prompt_ms", json_rounded(ms_of(answer->prompt_ns), 3),
-                     "prompt_tokens_per_s",
-                     json_rounded(per_second(computed, answer->prompt_ns), 2), "first_token_ms",
-                     json_rounded(ms_of(answer->first_token_ns), 3), "tokens", (json_int_t)tokens,
-                     "decode_ms", json_rounded(ms_of(answer->decode_ns), 3), "tokens_per_s",
-                     json_rounded(per_second(answer->decode_count, answer->decode_ns), 2));
+    return json_pack(
+        "{s:o, s:I, s:o, s:o, s:o, s:I, s:o, s:o, s:I, s:I}", "load_ms",
+        json_rounded(ms_of(timeline->loaded->load_ns), 3), "prompt_tokens", (json_int_t)computed,
+        "prompt_ms", json_rounded(ms_of(answer->prompt_ns), 3), "prompt_tokens_per_s",
+        json_rounded(per_second(computed, answer->prompt_ns), 2), "first_token_ms",
+        json_rounded(ms_of(answer->first_token_ns), 3), "tokens", (json_int_t)tokens, "decode_ms",
+        json_rounded(ms_of(answer->decode_ns), 3), "tokens_per_s",
+        json_rounded(per_second(answer->decode_count, answer->decode_ns), 2), "drafted",
+        (json_int_t)answer->drafted, "accepted", (json_int_t)answer->accepted);
 }
 
 void answer_say_timings(const struct answer *answer, const struct timeline *timeline)
@@ -313,5 +404,8 @@ void answer_say_timings(const struct answer *answer, const struct timeline *time
                 per_second(answer->decode_count, answer->decode_ns),
                 duration_text(answer->first_token_ns, first),
                 duration_text(timeline->loaded->load_ns, load), answer_stop_name(answer->stop));
+    if (answer->drafted > 0)
+        console_say("guessed: %" PRIu64 " tokens, %" PRIu64 " of them right", answer->drafted,
+                    answer->accepted);
     load_say_memory(timeline->loaded);
 }

@@ -15,6 +15,7 @@
 struct timeline {
     const struct loaded *loaded;
     struct hearth_sequence *sequence;
+    struct hearth_draft *draft;
     uint32_t context; /* tokens it may hold */
     uint32_t *ids;    /* of the last prompt and its answer; the first hearth_sequence_length of them
                        * are computed */
@@ -42,6 +43,7 @@ struct answer_options {
     size_t stop_count;
     uint32_t max_tokens; /* 0: no limit */
     bool continues;      /* the answer goes on in the prompt's own text (no template) */
+    bool speculate;      /* compute guesses of the next tokens together; the answer is the same */
     bool quiet;          /* do not show the text as it comes */
 };
 
@@ -54,7 +56,8 @@ struct answer {
     uint64_t prompt_ns;
     uint64_t first_token_ns; /* from the beginning of the prompt's computation */
     uint64_t decode_ns;
-    size_t decode_count; /* tokens that were computed after the prompt */
+    size_t decode_count;        /* tokens drawn from what was computed after the prompt */
+    uint64_t drafted, accepted; /* guesses that were computed; that were right */
 };
 
 /* Computes one answer to a prompt and shows it. Ctrl-C makes it an ANSWER_CANCELLED with the text

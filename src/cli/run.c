@@ -99,6 +99,7 @@ struct answer_options run_answer_options(const struct run *run)
         .stop_count = settings->stop.count,
         .max_tokens = max_tokens || !run->plain ? max_tokens : PLAIN_TOKENS_DEFAULT,
         .continues = run->plain,
+        .speculate = settings->spec_type == SPEC_NGRAM,
         .quiet = settings->json,
     };
 }
@@ -288,6 +289,9 @@ static void run_defaults(void *settings)
 
 static const char *const mirostat_versions[] = {"0", "2", NULL};
 
+/* By enum spec_type; the first is the default. */
+static const char *const spec_types[] = {"ngram", "none", NULL};
+
 #define AT(field) offsetof(struct run_settings, field)
 #define SAMPLING(field) offsetof(struct run_settings, sampling.field)
 
@@ -367,6 +371,10 @@ static const struct option run_options[] = {
     {"kv", '\0', OPTION_CHOICE, "TYPE", 0, 0, load_kv_types, AT(kv_type), "Engine", NULL,
      "How the KV cache is stored. q8_0 takes about half of the memory of f16 and rounds a little; "
      "q4_0 takes a quarter and rounds more; q8_0:q4_0 stores keys as q8_0, values as q4_0."},
+
+    {"spec-type", '\0', OPTION_CHOICE, "TYPE", 0, 0, spec_types, AT(spec_type), "Engine", NULL,
+     "Speculative decoding: ngram computes guesses of the next tokens, taken from the text so far, "
+     "together, where that pays; none computes one token at a time. The answer is the same."},
 
     {"json", '\0', OPTION_FLAG, NULL, 0, 0, NULL, AT(json), "Output", NULL,
      "Print one JSON object at the end: text, stop (end, length, stop_string, context or "

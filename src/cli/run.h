@@ -8,12 +8,14 @@
 #include "cli/answer.h"
 #include "cli/command.h"
 
+enum spec_type { SPEC_NGRAM, SPEC_NONE };
+
 struct run_settings {
     const char *model, *prompt;
     uint32_t max_tokens, context, threads;
     int64_t seed; /* negative: a random one */
     const char *system;
-    int kv_type, mirostat; /* indices of their choices */
+    int kv_type, spec_type, mirostat; /* indices of their choices */
     bool raw, json, verbose;
     struct text_list stop, logit_bias, dry_breakers;
     struct hearth_sampling sampling;

@@ -10,6 +10,9 @@
 #define CHUNK_TOKENS_DEFAULT 256
 #define CHUNK_TOKENS_MAX 8192
 
+/* So many tokens queued are an answer that is being drawn, or at least no long wait for one. */
+#define ANSWER_TOKENS 8
+
 /* Logits of many rows at once are computed in steps of about this size. */
 #define LOGITS_BYTES_MAX (64u << 20)
 
@@ -393,6 +396,8 @@ static void add_run(struct hearth_engine *engine, struct hearth_sequence *sequen
     plan_run(sequence, engine->chunk_tokens - batch->rows, logits, run);
     if (run->count == 0)
         return;
+    /* Not when a run ends: until then what it computed may be dropped again. */
+    kv_table_slide(&sequence->table, run->position);
     int status = reserve_run(engine, sequence, run->position + run->count, &cause);
     if (status) {
         fail_sequence(sequence, status, cause.text);
@@ -403,7 +408,7 @@ static void add_run(struct hearth_engine *engine, struct hearth_sequence *sequen
     batch->rows += run->count;
 }
 
-/* Running answers (one token queued) come first, then prompts in turn. */
+/* Running answers (a token queued, and guesses behind it) come first, then prompts in turn. */
 static void plan_step(struct hearth_engine *engine, struct batch *batch)
 {
     size_t logits = logit_rows_at_once(engine);
@@ -415,7 +420,8 @@ static void plan_step(struct hearth_engine *engine, struct batch *batch)
         sequence = engine->sequences;
         for (size_t i = 0; i < engine->sequence_count; i++, sequence = sequence->next) {
             size_t pending = sequence->queued - sequence->taken;
-            if (pending && (pending > 1) == prompts && batch->rows < engine->chunk_tokens)
+            if (pending && (pending > ANSWER_TOKENS) == prompts &&
+                batch->rows < engine->chunk_tokens)
                 add_run(engine, sequence, batch, &logits);
         }
     }
@@ -434,7 +440,6 @@ static void finish_run(struct hearth_sequence *sequence, const struct run *run, 
     memcpy(sequence->held + sequence->length, run->ids, run->count * sizeof *run->ids);
     sequence->length += run->count;
     sequence->taken += run->count;
-    kv_table_slide(&sequence->table, sequence->length);
 }
 
 int hearth_engine_step(struct hearth_engine *engine, size_t *tokens, struct hearth_error *err)

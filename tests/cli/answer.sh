@@ -21,7 +21,8 @@ run 0 run "$model" 'Name a colour.' --temp 0 -n 8 --json
 err_empty
 json 'list(o) == ["text", "stop", "prompt_ids", "ids", "seed", "timings", "memory"]'
 json 'sorted(o["timings"]) == sorted(["load_ms", "prompt_tokens", "prompt_ms",
-    "prompt_tokens_per_s", "first_token_ms", "tokens", "decode_ms", "tokens_per_s"])'
+    "prompt_tokens_per_s", "first_token_ms", "tokens", "decode_ms", "tokens_per_s", "drafted",
+    "accepted"])'
 json 'sorted(o["memory"]) == ["kv_mib", "mapped_mib", "peak_mib", "private_mib"]'
 json 'o["timings"]["tokens"] == len(o["ids"]) and o["timings"]["prompt_tokens"] == len(o["prompt_ids"])'
 json 'o["stop"] == "end" or len(o["ids"]) == 8'
@@ -64,6 +65,30 @@ err_lines 1
 err_has 'the context holds 16'
 run 1 run "$model" --raw ''
 err_has 'the prompt is empty'
+
+# guesses change nothing but the time, wherever the answer ends; lists are what is guessed well
+list='one, two, three, four, five, six, seven, eight, nine, ten. '
+same() { # OPTIONS...
+    run 0 run "$model" --raw "$list$list${list}one, two," --json --spec-type none "$@"
+    json 'o["timings"]["drafted"] == 0 and o["timings"]["accepted"] == 0'
+    cp "$scratch/out" "$scratch/alone"
+    run 0 run "$model" --raw "$list$list${list}one, two," --json --spec-type ngram "$@"
+    json "all(o[k] == json.load(open('$scratch/alone'))[k] for k in ('text', 'ids', 'stop'))"
+}
+same --temp 0 -n 60
+json '8 < o["timings"]["accepted"] <= o["timings"]["drafted"] and o["stop"] == "length"'
+for count in 1 2 3 9 10 11 12 13; do
+    same --temp 0 -n $count
+    json "o['stop'] == 'length' and len(o['ids']) == $count"
+done
+same --temp 0 -n 60 --stop 'seven, ei'
+json 'o["stop"] == "stop_string" and o["text"].endswith("six, ")'
+for context in 69 70 71 72 75; do
+    same --temp 0 -c $context
+    json "o['stop'] == 'context' and len(o['ids']) + len(o['prompt_ids']) == $context + 1"
+done
+same --temp 1.2 --seed 4 -n 60
+same --temp 0.8 --seed 5 -n 60 --repeat-penalty 1.1 --kv q8_0
 
 # text that is no UTF-8, NUL bytes and control characters harm nothing
 printf 'a\377b\000c\033[2J' | "$hearth" run "$model" -n 2 > "$scratch/out" 2> "$scratch/err" ||

@@ -31,6 +31,16 @@ bool timeline_has_tier(const struct hearth_model *model, const char *tier)
     return status == 0;
 }
 
+const char *timeline_best_tier(const struct hearth_model *model)
+{
+    const char *best = NULL;
+    for (size_t i = 0; timeline_tier(i); i++) {
+        if (timeline_has_tier(model, timeline_tier(i)))
+            best = timeline_tier(i);
+    }
+    return best;
+}
+
 struct hearth_model *timeline_open_model(const char *path)
 {
     struct hearth_model *model = NULL;

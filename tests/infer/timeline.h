@@ -20,6 +20,8 @@ struct setting {
 /* The tiers by name; NULL past the end. Not every machine has all. */
 const char *timeline_tier(size_t index);
 bool timeline_has_tier(const struct hearth_model *model, const char *tier);
+/* The last of the machine's own tiers: the fastest. */
+const char *timeline_best_tier(const struct hearth_model *model);
 
 struct hearth_model *timeline_open_model(const char *path);
 struct hearth_engine *timeline_open_engine(const struct hearth_model *model,
