@@ -26,10 +26,10 @@
 #define BALANCE_FIRST 0.5
 #define BALANCE_MAX 1.5
 
-/* Measured, a further row costs 0.06 to 0.12 steps. A cost taken for smaller than it is would break
+/* Measured, a further row costs 0.08 to 0.3 steps. A cost taken for smaller than it is would break
  * the bound, so small ones are not believed. */
-#define ROW_COST_FIRST 0.15
-#define ROW_COST_MIN 0.05
+#define ROW_COST_FIRST 0.2
+#define ROW_COST_MIN 0.06
 #define ROW_COST_MAX 1.5
 #define LEARNING_RATE 0.125
 #define FORGETTING_RATE                                                                            \
