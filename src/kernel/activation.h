@@ -16,15 +16,23 @@ struct activation_q8 {
     int8_t q[32];
 };
 
-/* 256 elements, for weights in superblocks. */
+/* 256 elements, for weights in superblocks. Sums that all kernels use lie before q, close to it. */
 struct activation_q8_256 {
     float d;
-    int16_t sum16[16];    /* of 16 elements each */
+    int32_t small;        /* nonzero: of any 16 elements, sum(|q|) is at most ACTIVATION_SMALL */
     int16_t sum32[8];     /* of 32 elements each */
-    int32_t sum32_8[8];   /* -8 times the sum of 32 elements */
+    int16_t sum16[16];    /* of 16 elements each */
+    int32_t sum32_128[8]; /* -128 times the sum of 32 elements */
+    int32_t sum16_32[16]; /* -32 times the sum of 16 elements */
+    int8_t q[256];
     int32_t sum16_16[16]; /* -16 times the sum of 16 elements */
     int32_t sum8_32[32];  /* -32 times the sum of 8 elements */
-    int8_t q[256];
 };
+
+/* 16 * 1023 * 2 and 32 * 1023 fit 16 bits with their sign: so do, where activations are small, the
+ * sums of 32 products with Q4_K's weights (up to 15) and of 16 with Q5_K's (31) or Q6_K's (32).
+ * Groups in which this is not so are rare: the mean of |q| would have to be 64, while in a normal
+ * distribution it is 35 where the largest of 256 is 127. */
+#define ACTIVATION_SMALL 1023
 
 #endif

@@ -5,10 +5,9 @@
  * activations bring along. Four bytes of a column are one broadcast.
  *
  * A sum of products with a sub-block's integer scale takes one vpdpwssd where it fits 16 bits with
- * its sign: the low half of the 32-bit lane is multiplied by the scale, the high half by zero.
- * 32 * 8 * 127, 16 * 16 * 127 and 8 * 32 * 127 all are 32512, so Q4_K (as q - 8), Q5_K (q - 16) and
- * Q6_K (q - 32) are summed over 32, 16 and 8 elements. What the offsets of Q4_K and Q5_K have taken
- * away too much, scale * offset * sum(a), is given back at the start of a superblock. */
+ * its sign: the low half of the 32-bit lane is multiplied by the scale, the high half by zero. That
+ * is so where activations are small (activation.h), which a tile looks up; where they are not, the
+ * scale takes a multiplication of 32 bits and an addition. Both are exact. */
 #include <immintrin.h>
 #include <string.h>
 
@@ -165,6 +164,37 @@ INLINE __m512i v_add_fifth_bits(__m512i q, __m512i qh, int i)
 
 /* ---- sweeps ---- */
 
+/* The instructions that the loops below are made of, in the order in which they are written. Left
+ * to intrinsics, compilers load a vector of weights again for each column and copy accumulators
+ * before they add to them: a fifth of the speed. */
+#define KEEP(v) __asm__("" : "+v"(v))
+
+/* Zero or one value in all lanes, in a register of its own: copies of one register would be
+ * instructions on the ports that multiply, where zeroing and loading are free. */
+INLINE __m512i fresh_zero(void)
+{
+    __m512i zero;
+    __asm__ volatile("vpxord %0, %0, %0" : "=v"(zero));
+    return zero;
+}
+
+INLINE __m512i fresh_32(const int32_t *value)
+{
+    __m512i all;
+    __asm__ volatile("vpbroadcastd %1, %0" : "=v"(all) : "m"(*value));
+    return all;
+}
+
+INLINE void add_bytes(__m512i *sum, __m512i w, __m512i a)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(*sum) : "v"(w), "v"(a));
+}
+
+INLINE void add_words(__m512i *sum, __m512i a, __m512i b)
+{
+    __asm__("vpdpwssd %2, %1, %0" : "+v"(*sum) : "v"(a), "v"(b));
+}
+
 INLINE __m512i broadcast_bytes(const void *four)
 {
     int32_t value;
@@ -175,20 +205,22 @@ INLINE __m512i broadcast_bytes(const void *four)
 /* `steps` vectors of weight bytes, from vector `at` on, times the same bytes of each column,
  * a[c][0] on. */
 INLINE void dot_steps(const struct panel *weights, int at, const int8_t *const a[TILE_COLUMNS_MAX],
-                      int steps, int panels, int columns, __m512i dot[PANELS][TILE_COLUMNS_MAX])
+                      int steps, int panels, int columns, __m512i dot[PANELS_MAX][TILE_COLUMNS_MAX])
 {
     UNROLL
     for (int i = 0; i < steps; i++) {
-        __m512i w[PANELS];
+        __m512i w[PANELS_MAX];
         UNROLL
-        for (int p = 0; p < panels; p++)
+        for (int p = 0; p < panels; p++) {
             w[p] = _mm512_load_si512(weights[p].q[at + i]);
+            KEEP(w[p]);
+        }
         UNROLL
         for (int c = 0; c < columns; c++) {
             __m512i four = broadcast_bytes(a[c] + 4 * i);
             UNROLL
             for (int p = 0; p < panels; p++)
-                dot[p][c] = _mm512_dpbusd_epi32(dot[p][c], w[p], four);
+                add_bytes(&dot[p][c], w[p], four);
         }
     }
 }
@@ -200,22 +232,22 @@ INLINE __m512i start_q8(const struct activation_q8 *x, enum start start)
 {
     switch (start) {
     case START_8:
-        return _mm512_set1_epi32(x->sum_8);
+        return fresh_32(&x->sum_8);
     case START_16:
-        return _mm512_set1_epi32(x->sum_16);
+        return fresh_32(&x->sum_16);
     case START_128:
-        return _mm512_set1_epi32(x->sum_128);
+        return fresh_32(&x->sum_128);
     case START_0:
         break;
     }
-    return _mm512_setzero_si512();
+    return fresh_zero();
 }
 
 INLINE void sweep_q8(const struct sweep *task, int panels, int columns, enum start start,
                      bool minima)
 {
     const struct activation_q8 *x[TILE_COLUMNS_MAX];
-    __m512 sums[PANELS][TILE_COLUMNS_MAX];
+    __m512 sums[PANELS_MAX][TILE_COLUMNS_MAX];
     UNROLL
     for (int c = 0; c < columns; c++) {
         x[c] = (const void *)(task->x + (size_t)c * task->x_stride);
@@ -224,7 +256,7 @@ INLINE void sweep_q8(const struct sweep *task, int panels, int columns, enum sta
             sums[p][c] = _mm512_load_ps(task->sums + c * PANEL_STRIDE + 16 * p);
     }
     for (int b = 0; b < task->blocks; b++) {
-        __m512i dot[PANELS][TILE_COLUMNS_MAX];
+        __m512i dot[PANELS_MAX][TILE_COLUMNS_MAX];
         UNROLL
         for (int c = 0; c < columns; c++) {
             UNROLL
@@ -261,110 +293,146 @@ INLINE void sweep_q8(const struct sweep *task, int panels, int columns, enum sta
 }
 
 /* How a superblock type is summed. */
-struct k_shape {
-    int sub_block; /* elements with one scale: 32 or 16 */
-    int group;     /* elements whose sum is multiplied by it at a time */
-    int offset;    /* 8, 16, 32: groups start at -offset * sum(a); 128: the same, 32-bit scales */
-    int give_back; /* times scale * sum(a), as a shift: 3 or 4; -2: minus four times; 0: none */
-    bool minima;
+enum k_start {
+    START_NONE,    /* weights are expanded as they are */
+    START_SUM16_4, /* with an offset of 4, in groups of 16 */
+    START_SUM16_32,
+    START_SUM32_128,
 };
 
-INLINE __m512i start_group(const struct activation_q8_256 *x, int offset, int group)
+enum k_scale {
+    SCALE_16, /* of sums that fit 16 bits where activations are small */
+    SCALE_32, /* of any sums */
+};
+
+struct k_shape {
+    int sub_block; /* elements with one scale */
+    int group;     /* of them, elements whose sum is multiplied by it at a time */
+    enum k_start start;
+    enum k_scale scale;
+    int min_group; /* elements with one minimum; 0: none */
+};
+
+INLINE __m512i start_group(const struct activation_q8_256 *x, enum k_start start, int group)
 {
-    switch (offset) {
-    case 8:
-        return _mm512_set1_epi32(x->sum32_8[group]);
-    case 16:
-        return _mm512_set1_epi32(x->sum16_16[group]);
-    case 32:
-        return _mm512_set1_epi32(x->sum8_32[group]);
-    case 128:
-        return _mm512_slli_epi32(_mm512_set1_epi32(x->sum32_8[group]), 4);
-    default:
-        return _mm512_setzero_si512();
+    switch (start) {
+    case START_SUM16_32:
+        return fresh_32(&x->sum16_32[group]);
+    case START_SUM32_128:
+        return fresh_32(&x->sum32_128[group]);
+    case START_SUM16_4:
+        return _mm512_srai_epi32(fresh_32(&x->sum16_32[group]), 3);
+    case START_NONE:
+        break;
     }
+    return fresh_zero();
 }
 
-/* Sum over the sub-blocks of pairs[b] * sum_b(a). */
-INLINE __m512i dot_sums(const int16_t pairs[8][32], const struct activation_q8_256 *x,
-                        int sub_block)
-{
-    const int16_t *sums = sub_block == 32 ? x->sum32 : x->sum16;
-    __m512i dot = _mm512_setzero_si512();
-    UNROLL
-    for (int i = 0; i < STEP_ELEMENTS / sub_block / 2; i++)
-        dot = _mm512_dpwssd_epi32(dot, _mm512_load_si512(pairs[i]), broadcast_bytes(sums + 2 * i));
-    return dot;
-}
-
-INLINE __m512i start_superblock(const struct panel *panel, const struct activation_q8_256 *x,
-                                const struct k_shape shape)
-{
-    if (shape.give_back == 0)
-        return _mm512_setzero_si512();
-    __m512i dot = dot_sums(panel->scale_pair, x, shape.sub_block);
-    if (shape.give_back > 0)
-        return _mm512_slli_epi32(dot, (unsigned)shape.give_back);
-    return _mm512_sub_epi32(_mm512_setzero_si512(),
-                            _mm512_slli_epi32(dot, (unsigned)-shape.give_back));
-}
-
-INLINE void finish_superblock(const struct panel *panel, const struct activation_q8_256 *x,
-                              const struct k_shape shape, __m512i total, float *sums)
-{
-    __m512 t = _mm512_mul_ps(_mm512_load_ps(panel->d[0]), _mm512_cvtepi32_ps(total));
-    if (shape.minima) {
-        __m512 minima = _mm512_cvtepi32_ps(dot_sums(panel->min_pair, x, shape.sub_block));
-        t = _mm512_fmadd_ps(_mm512_load_ps(panel->m[0]), minima, t);
-    }
-    _mm512_store_ps(sums, _mm512_fmadd_ps(_mm512_set1_ps(x->d), t, _mm512_load_ps(sums)));
-}
-
-INLINE void sweep_q8_256(const struct sweep *task, int panels, int columns,
-                         const struct k_shape shape)
-{
+struct k_tile {
+    const struct panel *panels;
     const struct activation_q8_256 *x[TILE_COLUMNS_MAX];
-    __m512i total[PANELS][TILE_COLUMNS_MAX];
+    float *sums;
+};
+
+INLINE void sum_group(const struct k_tile *tile, int g, int panels, int columns,
+                      const struct k_shape shape, __m512i total[PANELS_MAX][TILE_COLUMNS_MAX])
+{
+    __m512i dot[PANELS_MAX][TILE_COLUMNS_MAX];
+    const int8_t *a[TILE_COLUMNS_MAX];
     UNROLL
     for (int c = 0; c < columns; c++) {
-        x[c] = (const void *)(task->x + (size_t)c * task->x_stride);
+        a[c] = tile->x[c]->q + g * shape.group;
         UNROLL
         for (int p = 0; p < panels; p++)
-            total[p][c] = start_superblock(&task->panels[p], x[c], shape);
+            dot[p][c] = start_group(tile->x[c], shape.start, g);
     }
-    for (int g = 0; g < STEP_ELEMENTS / shape.group; g++) {
-        __m512i dot[PANELS][TILE_COLUMNS_MAX];
+    dot_steps(tile->panels, g * shape.group / 4, a, shape.group / 4, panels, columns, dot);
+    UNROLL
+    for (int p = 0; p < panels; p++) {
+        __m512i scale = _mm512_load_si512(tile->panels[p].scale[g * shape.group / shape.sub_block]);
+        if (shape.scale == SCALE_32)
+            scale = _mm512_srai_epi32(_mm512_slli_epi32(scale, 16), 16);
         UNROLL
         for (int c = 0; c < columns; c++) {
-            UNROLL
-            for (int p = 0; p < panels; p++)
-                dot[p][c] = start_group(x[c], shape.offset, g);
+            if (shape.scale == SCALE_32)
+                total[p][c] = _mm512_add_epi32(total[p][c], _mm512_mullo_epi32(dot[p][c], scale));
+            else
+                add_words(&total[p][c], dot[p][c], scale);
         }
-        const int8_t *a[TILE_COLUMNS_MAX];
-        UNROLL
-        for (int c = 0; c < columns; c++)
-            a[c] = x[c]->q + g * shape.group;
-        dot_steps(task->panels, g * shape.group / 4, a, shape.group / 4, panels, columns, dot);
+    }
+}
+
+/* Sum over the groups of min * sum(a). */
+INLINE void sum_minima(const struct k_tile *tile, int panels, int columns, int group,
+                       __m512i out[PANELS_MAX][TILE_COLUMNS_MAX])
+{
+    UNROLL
+    for (int i = 0; i < STEP_ELEMENTS / group / 2; i++) {
         UNROLL
         for (int p = 0; p < panels; p++) {
-            __m512i scale =
-                _mm512_load_si512(task->panels[p].scale[g * shape.group / shape.sub_block]);
+            __m512i pair = _mm512_load_si512(tile->panels[p].min_pair[i]);
             UNROLL
             for (int c = 0; c < columns; c++) {
-                if (shape.offset == 128)
-                    total[p][c] =
-                        _mm512_add_epi32(total[p][c], _mm512_mullo_epi32(dot[p][c], scale));
-                else
-                    total[p][c] = _mm512_dpwssd_epi32(total[p][c], dot[p][c], scale);
+                const int16_t *sums = group == 32 ? tile->x[c]->sum32 : tile->x[c]->sum16;
+                if (i == 0)
+                    out[p][c] = fresh_zero();
+                add_words(&out[p][c], pair, broadcast_bytes(sums + 2 * i));
             }
         }
     }
+}
+
+INLINE void finish_superblock(const struct k_tile *tile, int panels, int columns, int min_group,
+                              __m512i total[PANELS_MAX][TILE_COLUMNS_MAX])
+{
+    __m512i minima[PANELS_MAX][TILE_COLUMNS_MAX];
+    if (min_group > 0)
+        sum_minima(tile, panels, columns, min_group, minima);
+    UNROLL
+    for (int p = 0; p < panels; p++) {
+        __m512 d = _mm512_load_ps(tile->panels[p].d[0]);
+        UNROLL
+        for (int c = 0; c < columns; c++) {
+            float *sums = tile->sums + c * PANEL_STRIDE + 16 * p;
+            __m512 t = _mm512_mul_ps(d, _mm512_cvtepi32_ps(total[p][c]));
+            if (min_group > 0)
+                t = _mm512_fmadd_ps(_mm512_load_ps(tile->panels[p].m[0]),
+                                    _mm512_cvtepi32_ps(minima[p][c]), t);
+            __m512 d_a = _mm512_set1_ps(tile->x[c]->d);
+            _mm512_store_ps(sums, _mm512_fmadd_ps(d_a, t, _mm512_load_ps(sums)));
+        }
+    }
+}
+
+INLINE void sweep_superblock(const struct k_tile *tile, int panels, int columns,
+                             const struct k_shape shape)
+{
+    __m512i total[PANELS_MAX][TILE_COLUMNS_MAX];
+    UNROLL
+    for (int p = 0; p < panels; p++) {
+        UNROLL
+        for (int c = 0; c < columns; c++)
+            total[p][c] = fresh_zero();
+    }
+    for (int g = 0; g < STEP_ELEMENTS / shape.group; g++)
+        sum_group(tile, g, panels, columns, shape, total);
+    finish_superblock(tile, panels, columns, shape.min_group, total);
+}
+
+INLINE void sweep_q8_256(const struct sweep *task, int panels, int columns, struct k_shape shape)
+{
+    struct k_tile tile = {.panels = task->panels, .sums = task->sums};
+    int32_t small = 1;
     UNROLL
     for (int c = 0; c < columns; c++) {
-        UNROLL
-        for (int p = 0; p < panels; p++)
-            finish_superblock(&task->panels[p], x[c], shape, total[p][c],
-                              task->sums + c * PANEL_STRIDE + 16 * p);
+        tile.x[c] = (const void *)(task->x + (size_t)c * task->x_stride);
+        small &= tile.x[c]->small;
+    }
+    if (shape.scale == SCALE_16 && small) {
+        sweep_superblock(&tile, panels, columns, shape);
+    } else {
+        shape.scale = SCALE_32;
+        sweep_superblock(&tile, panels, columns, shape);
     }
 }
 
@@ -379,19 +447,20 @@ INLINE void sweep_q8_256(const struct sweep *task, int panels, int columns,
     SWEEP_TILE(name, 1, 1, body, __VA_ARGS__)                                                      \
     SWEEP_TILE(name, 1, 2, body, __VA_ARGS__)                                                      \
     SWEEP_TILE(name, 1, 3, body, __VA_ARGS__)                                                      \
-    SWEEP_TILE(name, 1, 4, body, __VA_ARGS__)                                                      \
-    SWEEP_TILE(name, 2, 4, body, __VA_ARGS__)
+    SWEEP_TILE(name, 4, 1, body, __VA_ARGS__)                                                      \
+    SWEEP_TILE(name, 4, 2, body, __VA_ARGS__)                                                      \
+    SWEEP_TILE(name, 4, 3, body, __VA_ARGS__)
 
 SWEEPS(sweep_plain, sweep_q8, START_0, true)
 SWEEPS(sweep_minus_8, sweep_q8, START_8, false)
 SWEEPS(sweep_minus_16, sweep_q8, START_16, false)
 SWEEPS(sweep_minus_128, sweep_q8, START_128, false)
-SWEEPS(sweep_q2_k, sweep_q8_256, (struct k_shape){16, 16, 0, 0, true})
-SWEEPS(sweep_q3_k, sweep_q8_256, (struct k_shape){16, 16, 0, -2, false})
-SWEEPS(sweep_q4_k, sweep_q8_256, (struct k_shape){32, 32, 8, 3, true})
-SWEEPS(sweep_q5_k, sweep_q8_256, (struct k_shape){32, 16, 16, 4, true})
-SWEEPS(sweep_q6_k, sweep_q8_256, (struct k_shape){16, 8, 32, 0, false})
-SWEEPS(sweep_iq4_xs, sweep_q8_256, (struct k_shape){32, 32, 128, 0, false})
+SWEEPS(sweep_q2_k, sweep_q8_256, (struct k_shape){16, 16, START_NONE, SCALE_16, 16})
+SWEEPS(sweep_q3_k, sweep_q8_256, (struct k_shape){16, 16, START_SUM16_4, SCALE_16, 0})
+SWEEPS(sweep_q4_k, sweep_q8_256, (struct k_shape){32, 32, START_NONE, SCALE_16, 32})
+SWEEPS(sweep_q5_k, sweep_q8_256, (struct k_shape){32, 16, START_NONE, SCALE_16, 32})
+SWEEPS(sweep_q6_k, sweep_q8_256, (struct k_shape){16, 16, START_SUM16_32, SCALE_16, 0})
+SWEEPS(sweep_iq4_xs, sweep_q8_256, (struct k_shape){32, 32, START_SUM32_128, SCALE_32, 0})
 
 /* X(type, tag, form, sweep) */
 #define PANEL_TYPES(X)                                                                             \
@@ -412,13 +481,13 @@ SWEEPS(sweep_iq4_xs, sweep_q8_256, (struct k_shape){32, 32, 128, 0, false})
 #define DEFINE_MATMUL(type_name, tag, form, sweep)                                                 \
     static void matmul_##tag##_avx512(const struct matmul *task)                                   \
     {                                                                                              \
-        static const struct panel_type type = {                                                    \
-            BLOCK_BYTES_##type_name,                                                               \
-            form,                                                                                  \
-            expand_##tag,                                                                          \
-            4,                                                                                     \
-            {sweep##_1x1, sweep##_1x2, sweep##_1x3, sweep##_1x4},                                  \
-            sweep##_2x4};                                                                          \
+        static const struct panel_type type = {BLOCK_BYTES_##type_name,                            \
+                                               form,                                               \
+                                               expand_##tag,                                       \
+                                               4,                                                  \
+                                               3,                                                  \
+                                               {sweep##_1x1, sweep##_1x2, sweep##_1x3},            \
+                                               {sweep##_4x1, sweep##_4x2, sweep##_4x3}};           \
         if (!matvec_avx512(task))                                                                  \
             matmul_panels(task, &type);                                                            \
     }

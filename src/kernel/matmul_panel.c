@@ -19,27 +19,67 @@ static size_t smaller(size_t a, size_t b)
 /* What stays the same while the rows of a task are walked. */
 struct panel_walk {
     const struct panel_type *type;
+    const unsigned char *weights, *x;
     size_t row_bytes, x_stride, x_block_bytes;
     size_t blocks, step_blocks; /* in a row, in a step */
-    const unsigned char *weights;
+    size_t row_end, columns;
 };
 
-/* A panel of rows as it is being computed. */
-struct panel_rows {
-    size_t begin, count; /* count at most PANEL_STRIDE */
-    size_t fetch_rows;   /* rows after this panel whose bytes are to be in the cache next */
+/* One step of some rows. */
+struct panel_step {
+    size_t row, count; /* count at most PANEL_STRIDE */
+    size_t block;
 };
 
-/* The bytes of the next panel come from memory while this one is computed: each step asks for its
- * share. Rows follow each other without gaps, so this is one linear stream, where the steps
- * themselves read 16 streams, which is more than hardware prefetchers follow. */
-static void fetch_ahead(const struct panel_walk *walk, const struct panel_rows *rows, size_t block)
+static size_t step_blocks_of(const struct panel_walk *walk, size_t block)
 {
-    const unsigned char *next = walk->weights + (rows->begin + rows->count) * walk->row_bytes;
-    size_t bytes = rows->fetch_rows * walk->row_bytes;
-    size_t done = smaller(block + walk->step_blocks, walk->blocks);
-    for (size_t at = bytes * block / walk->blocks; at < bytes * done / walk->blocks; at += 64)
-        PREFETCH_L2(next + at);
+    return smaller(walk->step_blocks, walk->blocks - block);
+}
+
+static bool next_step(const struct panel_walk *walk, struct panel_step *step)
+{
+    step->block += walk->step_blocks;
+    if (step->block < walk->blocks)
+        return true;
+    step->block = 0;
+    step->row += step->count;
+    step->count = smaller(step->count, walk->row_end - step->row);
+    return step->count > 0;
+}
+
+/* The weights of the next step come from memory while this one is computed: with every tile a few
+ * rows of them are asked for. A step reads up to 64 streams, which is more than hardware
+ * prefetchers follow. */
+struct fetch {
+    const unsigned char *row;
+    size_t row_bytes, bytes; /* from row to row, of each row */
+    size_t rows, rows_per_tile;
+};
+
+static struct fetch fetch_for(const struct panel_walk *walk, struct panel_step step)
+{
+    if (!next_step(walk, &step))
+        return (struct fetch){0};
+    size_t tiles = (walk->columns + walk->type->tile_columns - 1) / walk->type->tile_columns;
+    size_t block_bytes = walk->type->block_bytes;
+    return (struct fetch){
+        .row = walk->weights + step.row * walk->row_bytes + step.block * block_bytes,
+        .row_bytes = walk->row_bytes,
+        .bytes = step_blocks_of(walk, step.block) * block_bytes,
+        .rows = step.count,
+        .rows_per_tile = (step.count + tiles - 1) / tiles,
+    };
+}
+
+static void fetch_some(struct fetch *fetch)
+{
+    size_t rows = smaller(fetch->rows, fetch->rows_per_tile);
+    for (size_t r = 0; r < rows; r++, fetch->row += fetch->row_bytes) {
+        for (size_t at = 0; at < fetch->bytes; at += 64)
+            PREFETCH_L2(fetch->row + at);
+        PREFETCH_L2(fetch->row + fetch->bytes - 1);
+    }
+    fetch->rows -= rows;
 }
 
 /* Expands `count` (at most 16) rows. Fewer than 16 go through a copy, filled up with zeros, so that
@@ -47,7 +87,7 @@ static void fetch_ahead(const struct panel_walk *walk, const struct panel_rows *
 static void expand_rows(const struct panel_walk *walk, size_t row, size_t count, size_t block,
                         struct panel *out)
 {
-    size_t blocks = smaller(walk->step_blocks, walk->blocks - block);
+    size_t blocks = step_blocks_of(walk, block);
     const unsigned char *rows =
         walk->weights + row * walk->row_bytes + block * walk->type->block_bytes;
     if (count >= PANEL_ROWS) {
@@ -60,65 +100,64 @@ static void expand_rows(const struct panel_walk *walk, size_t row, size_t count,
     walk->type->expand(copy[0], STEP_BYTES_MAX, (int)blocks, out);
 }
 
-/* All columns against the panels that were expanded. */
-static void sweep_columns(const struct panel_type *type, struct sweep sweep, size_t panels,
-                          size_t columns)
+/* A tile of columns against the panels that were expanded. */
+static void sweep_tile(const struct panel_type *type, struct sweep sweep, size_t panels,
+                       size_t columns)
 {
-    const struct panel *first = sweep.panels;
-    float *sums = sweep.sums;
-    for (size_t n; columns > 0; columns -= n) {
-        n = smaller(columns, type->tile_columns);
-        if (panels == PANELS && n == type->tile_columns && type->sweep_two != NULL) {
-            sweep.panels = first;
-            sweep.sums = sums;
-            type->sweep_two(&sweep);
-        } else {
-            for (size_t p = 0; p < panels; p++) {
-                sweep.panels = first + p;
-                sweep.sums = sums + p * PANEL_ROWS;
-                type->sweep_one[n - 1](&sweep);
-            }
-        }
-        sweep.x += n * sweep.x_stride;
-        sums += n * PANEL_STRIDE;
+    if (panels == type->panels && type->sweep_all[columns - 1] != NULL) {
+        type->sweep_all[columns - 1](&sweep);
+        return;
+    }
+    for (size_t p = 0; p < panels; p++, sweep.panels++, sweep.sums += PANEL_ROWS)
+        type->sweep_one[columns - 1](&sweep);
+}
+
+/* How many of `left` columns the next tile takes: where the last one would be narrow, two are made
+ * of equal width. */
+static size_t tile_width(size_t left, size_t widest)
+{
+    return left > widest && left < 2 * widest ? (left + 1) / 2 : smaller(left, widest);
+}
+
+static void compute_step(const struct panel_walk *walk, const struct panel_step *step,
+                         struct panel *panels, float *sums)
+{
+    size_t panel_count = (step->count + PANEL_ROWS - 1) / PANEL_ROWS;
+    for (size_t p = 0; p < panel_count; p++)
+        expand_rows(walk, step->row + p * PANEL_ROWS, step->count - p * PANEL_ROWS, step->block,
+                    &panels[p]);
+    struct fetch fetch = fetch_for(walk, *step);
+    struct sweep sweep = {
+        .panels = panels,
+        .x = walk->x + step->block * walk->x_block_bytes,
+        .x_stride = walk->x_stride,
+        .blocks = (int)step_blocks_of(walk, step->block),
+        .sums = sums,
+    };
+    for (size_t left = walk->columns, n; left > 0; left -= n) {
+        n = tile_width(left, walk->type->tile_columns);
+        fetch_some(&fetch);
+        sweep_tile(walk->type, sweep, panel_count, n);
+        sweep.x += n * walk->x_stride;
+        sweep.sums += n * PANEL_STRIDE;
     }
 }
 
-/* One panel of rows times up to PANEL_COLUMNS_MAX columns. */
-static void multiply_rows(const struct panel_walk *walk, const struct panel_rows *rows,
-                          const unsigned char *x, size_t columns, float *y, size_t y_stride)
+/* All rows times up to PANEL_COLUMNS_MAX columns. */
+static void multiply_columns(const struct panel_walk *walk, size_t row_begin, float *y,
+                             size_t y_stride)
 {
     _Alignas(64) float sums[PANEL_COLUMNS_MAX * PANEL_STRIDE];
-    struct panel panels[PANELS];
-    size_t panel_count = (rows->count + PANEL_ROWS - 1) / PANEL_ROWS;
-    memset(sums, 0, columns * PANEL_STRIDE * sizeof(float));
-
-    for (size_t block = 0; block < walk->blocks; block += walk->step_blocks) {
-        fetch_ahead(walk, rows, block);
-        for (size_t p = 0; p < panel_count; p++)
-            expand_rows(walk, rows->begin + p * PANEL_ROWS, rows->count - p * PANEL_ROWS, block,
-                        &panels[p]);
-        struct sweep sweep = {
-            .panels = panels,
-            .x = x + block * walk->x_block_bytes,
-            .x_stride = walk->x_stride,
-            .blocks = (int)smaller(walk->step_blocks, walk->blocks - block),
-            .sums = sums,
-        };
-        sweep_columns(walk->type, sweep, panel_count, columns);
+    struct panel panels[PANELS_MAX];
+    size_t rows = walk->type->panels * PANEL_ROWS;
+    for (size_t row = row_begin; row < walk->row_end; row += rows) {
+        struct panel_step step = {row, smaller(rows, walk->row_end - row), 0};
+        memset(sums, 0, walk->columns * PANEL_STRIDE * sizeof(float));
+        for (; step.block < walk->blocks; step.block += walk->step_blocks)
+            compute_step(walk, &step, panels, sums);
+        for (size_t c = 0; c < walk->columns; c++)
+            memcpy(y + c * y_stride + row, sums + c * PANEL_STRIDE, step.count * sizeof(float));
     }
-    for (size_t c = 0; c < columns; c++)
-        memcpy(y + c * y_stride + rows->begin, sums + c * PANEL_STRIDE,
-               rows->count * sizeof(float));
-}
-
-/* Columns whose activations stay in the L2 cache while all rows pass by: then memory brings the
- * weights once for so many columns, and the activations once. A multiple of every tile. */
-static size_t columns_at_once(size_t x_stride)
-{
-    size_t columns = PANEL_X_BYTES / x_stride / TILE_COLUMNS_MAX * TILE_COLUMNS_MAX;
-    columns = columns < PANEL_COLUMNS_MIN ? PANEL_COLUMNS_MIN : columns;
-    return smaller(columns, PANEL_COLUMNS_MAX);
 }
 
 void matmul_panels(const struct matmul *task, const struct panel_type *type)
@@ -128,25 +167,34 @@ void matmul_panels(const struct matmul *task, const struct panel_type *type)
     assert(task->k > 0 && task->k % block_elements == 0);
     struct panel_walk walk = {
         .type = type,
+        .weights = task->weights,
         .row_bytes = task->row_bytes,
         .x_stride = activation_row_bytes(type->form, task->k),
         .x_block_bytes = super ? sizeof(struct activation_q8_256) : sizeof(struct activation_q8),
         .blocks = task->k / block_elements,
         .step_blocks = STEP_ELEMENTS / block_elements,
-        .weights = task->weights,
+        .row_end = task->row_end,
     };
-    /* With few columns a second panel would only stand between the first and its use. */
-    size_t panel_rows = task->columns < type->tile_columns ? PANEL_ROWS : PANEL_STRIDE;
-    size_t columns;
-    for (size_t c = 0; c < task->columns; c += columns) {
-        columns = smaller(columns_at_once(walk.x_stride), task->columns - c);
-        for (size_t row = task->row_begin; row < task->row_end; row += panel_rows) {
-            struct panel_rows rows = {row, smaller(panel_rows, task->row_end - row), 0};
-            rows.fetch_rows = smaller(panel_rows, task->row_end - row - rows.count);
-            multiply_rows(&walk, &rows, (const unsigned char *)task->x + c * walk.x_stride, columns,
-                          task->y + c * task->y_stride, task->y_stride);
-        }
+    for (size_t c = 0; c < task->columns; c += walk.columns) {
+        walk.x = (const unsigned char *)task->x + c * walk.x_stride;
+        walk.columns = smaller(PANEL_COLUMNS_MAX, task->columns - c);
+        multiply_columns(&walk, task->row_begin, task->y + c * task->y_stride, task->y_stride);
     }
+}
+
+enum {
+    FLOAT_X_BYTES = 768 * 1024, /* of activations: what may stay in an L2 cache */
+    FLOAT_COLUMNS_MIN = 32,
+    FLOAT_COLUMNS_MAX = 256,
+};
+
+/* Columns whose activations stay in the L2 cache while all rows pass by: then memory brings the
+ * weights once for so many columns, and the activations once. A multiple of every tile. */
+static size_t columns_at_once(size_t x_stride)
+{
+    size_t columns = FLOAT_X_BYTES / x_stride / TILE_COLUMNS_MAX * TILE_COLUMNS_MAX;
+    columns = columns < FLOAT_COLUMNS_MIN ? FLOAT_COLUMNS_MIN : columns;
+    return smaller(columns, FLOAT_COLUMNS_MAX);
 }
 
 /* All rows times some columns. */

@@ -20,11 +20,9 @@
 
 enum {
     PANEL_ROWS = 16,
-    PANELS = 2,                         /* expanded side by side for many columns */
-    PANEL_STRIDE = PANEL_ROWS * PANELS, /* floats from one column of sums to the next */
-    PANEL_COLUMNS_MAX = 256,            /* columns for which an expanded step is used */
-    PANEL_COLUMNS_MIN = 32,
-    PANEL_X_BYTES = 768 * 1024, /* of activations: what may stay in an L2 cache */
+    PANELS_MAX = 4,                         /* expanded side by side: together they fill L1 */
+    PANEL_STRIDE = PANEL_ROWS * PANELS_MAX, /* floats from one column of sums to the next */
+    PANEL_COLUMNS_MAX = 256,                /* columns for which an expanded step is used */
     STEP_ELEMENTS = 256,
     STEP_BYTES_MAX = 288, /* >= STEP_ELEMENTS / 32 blocks of Q8_0 */
     TILE_COLUMNS_MAX = 4,
@@ -55,9 +53,11 @@ struct panel_type {
     enum activation_form form;
     /* 16 rows, `row_bytes` apart, of `blocks` blocks each. Reads nothing outside of them. */
     void (*expand)(const unsigned char *rows, size_t row_bytes, int blocks, struct panel *out);
-    size_t tile_columns;
-    void (*sweep_one[TILE_COLUMNS_MAX])(const struct sweep *task); /* 1 panel, index + 1 columns */
-    void (*sweep_two)(const struct sweep *task); /* 2 panels, tile_columns; NULL: none */
+    size_t panels;       /* expanded together, at most PANELS_MAX */
+    size_t tile_columns; /* at most TILE_COLUMNS_MAX */
+    /* Index + 1 columns, with one panel and with all; the latter may be missing. */
+    void (*sweep_one[TILE_COLUMNS_MAX])(const struct sweep *task);
+    void (*sweep_all[TILE_COLUMNS_MAX])(const struct sweep *task);
 };
 
 void matmul_panels(const struct matmul *task, const struct panel_type *type);

@@ -506,7 +506,7 @@ INLINE void multiply_iq4_xs(const struct place *place, int columns, __m512 sums[
             UNROLL
             for (int c = 0; c < columns; c++) {
                 const struct activation_q8_256 *a = column_256(place, c);
-                __m512i dot = _mm512_slli_epi32(_mm512_set1_epi32(a->sum32_8[b]), 4);
+                __m512i dot = _mm512_set1_epi32(a->sum32_128[b]);
                 UNROLL
                 for (int i = 0; i < 8; i++)
                     dot = _mm512_dpbusd_epi32(dot, w[i], broadcast_4(a->q + 32 * b + 4 * i));

@@ -60,31 +60,40 @@ static void QUANTIZE(quantize_q8)(const float *x, size_t k, void *row)
     }
 }
 
+/* The sums of a block of 256. */
+static void QUANTIZE(sum_q8_256)(struct activation_q8_256 *block)
+{
+    int32_t largest = 0;
+    for (int i = 0; i < 16; i++) {
+        int32_t sums[2] = {0}, magnitude = 0;
+        for (int j = 0; j < 16; j++) {
+            int32_t q = block->q[16 * i + j];
+            sums[j / 8] += q;
+            magnitude += q < 0 ? -q : q;
+        }
+        largest = magnitude > largest ? magnitude : largest;
+        block->sum8_32[2 * i] = -32 * sums[0];
+        block->sum8_32[2 * i + 1] = -32 * sums[1];
+        block->sum16[i] = (int16_t)(sums[0] + sums[1]);
+        block->sum16_16[i] = -16 * block->sum16[i];
+        block->sum16_32[i] = -32 * block->sum16[i];
+    }
+    for (int i = 0; i < 8; i++) {
+        int32_t sum32 = block->sum16[2 * i] + block->sum16[2 * i + 1];
+        block->sum32[i] = (int16_t)sum32;
+        block->sum32_128[i] = -128 * sum32;
+    }
+    block->small = largest <= ACTIVATION_SMALL;
+}
+
 static void QUANTIZE(quantize_q8_256)(const float *x, size_t k, void *row)
 {
     struct activation_q8_256 *block = row;
     for (size_t n = k / SUPERBLOCK_SIZE; n > 0; n--, block++, x += SUPERBLOCK_SIZE) {
         float inverse;
-        int32_t sum8[32];
         block->d = QUANTIZE(group_scale)(x, SUPERBLOCK_SIZE, &inverse);
         QUANTIZE(quantize_group)(x, inverse, SUPERBLOCK_SIZE, block->q);
-        for (int i = 0; i < 32; i++) {
-            sum8[i] = 0;
-            for (int j = 0; j < 8; j++)
-                sum8[i] += block->q[8 * i + j];
-        }
-        for (int i = 0; i < 32; i++)
-            block->sum8_32[i] = -32 * sum8[i];
-        for (int i = 0; i < 16; i++) {
-            int32_t sum = sum8[2 * i] + sum8[2 * i + 1];
-            block->sum16[i] = (int16_t)sum;
-            block->sum16_16[i] = -16 * sum;
-        }
-        for (int i = 0; i < 8; i++) {
-            int32_t sum = block->sum16[2 * i] + block->sum16[2 * i + 1];
-            block->sum32[i] = (int16_t)sum;
-            block->sum32_8[i] = -8 * sum;
-        }
+        QUANTIZE(sum_q8_256)(block);
     }
 }
 

@@ -105,12 +105,31 @@ static void fill_row(struct random *random, uint32_t type, enum fill fill, size_
 
 /* ---- making activations ---- */
 
-enum input { INPUT_RANDOM, INPUT_LARGEST, INPUT_SMALLEST, INPUT_MIXED, INPUTS };
+enum input {
+    INPUT_RANDOM,
+    INPUT_LARGEST,
+    INPUT_SMALLEST,
+    INPUT_MIXED,
+    INPUT_SMALL,
+    INPUT_BOUND,
+    INPUTS
+};
+
+/* Of 16 elements, the sum of |q| is ACTIVATION_SMALL in every other superblock, and one more in the
+ * rest. */
+static float bound_value(size_t i, bool negative)
+{
+    static const float values[16] = {127, 60, 60, 60, 60, 60, 60, 60,
+                                     60,  60, 60, 60, 60, 60, 60, ACTIVATION_SMALL - 127 - 14 * 60};
+    float value = values[i % 16] + (i % 16 == 15 && i / 256 % 2 == 1 ? 1.0f : 0.0f);
+    return negative ? -value : value;
+}
 
 /* Largest and smallest make every q 127 or -127: with weights of the same sign the integer sums
- * reach their bounds. */
+ * reach their bounds. Small ones keep within half of that but for one in 256. */
 static void fill_input(struct random *random, enum input input, size_t k, float *x)
 {
+    bool negative = random_u64(random) % 2 == 1;
     for (size_t i = 0; i < k; i++) {
         float value = (float)(random_unit(random) - 0.5);
         if (input == INPUT_LARGEST)
@@ -123,6 +142,10 @@ static void fill_input(struct random *random, enum input input, size_t k, float 
             if (random_u64(random) % 4096 == 0)
                 value = INFINITY;
         }
+        if (input == INPUT_SMALL)
+            value *= i % 256 == 7 ? 4.0f : 1.0f;
+        if (input == INPUT_BOUND)
+            value = bound_value(i, negative);
         x[i] = value;
     }
 }
@@ -276,7 +299,8 @@ static void check_sizes(const struct kernels *ref, const struct kernels *tier)
             struct operands operands = {
                 .type = all_types[t], .rows = rows[i % 7], .columns = columns[i / 7]};
             operands.k = row_elements(operands.type, 1 + (i * 5) % BLOCKS_MAX, &random);
-            operands_init(&operands, &random, ref, FILL_RANDOM, INPUT_RANDOM);
+            operands_init(&operands, &random, ref, FILL_RANDOM,
+                          i % 2 == 0 ? INPUT_RANDOM : INPUT_SMALL);
             check_product(ref, tier, &operands, &random);
             operands_finish(&operands);
         }
