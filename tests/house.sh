@@ -15,7 +15,8 @@ allowed() {
     model) echo 'base gguf' ;;
     kv) echo 'base kernel' ;;
     infer) echo 'base gguf kernel model kv' ;;
-    cli) echo 'base' ;; # the engine through hearth.h alone
+    session) echo 'base' ;; # the engine through hearth.h alone
+    cli) echo 'base' ;;     # as well
     *) echo 'unknown room' ;;
     esac
 }

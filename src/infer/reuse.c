@@ -15,6 +15,11 @@ void hearth_sequence_remember(struct hearth_sequence *sequence)
                          &sequence->table);
 }
 
+void hearth_engine_forget(struct hearth_engine *engine, const uint32_t *ids, size_t count)
+{
+    kv_prefix_forget(engine->prefix, ids, count < UINT32_MAX ? (uint32_t)count : UINT32_MAX);
+}
+
 uint64_t hearth_engine_trim(struct hearth_engine *engine, uint64_t bytes)
 {
     return kv_prefix_evict(engine->prefix, bytes);

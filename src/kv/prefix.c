@@ -330,6 +330,23 @@ uint64_t kv_prefix_bytes(const struct kv_prefix *prefix)
     return bytes;
 }
 
+void kv_prefix_forget(struct kv_prefix *prefix, const uint32_t *ids, uint32_t count)
+{
+    struct node *node = &prefix->root;
+    uint32_t common;
+    for (uint32_t at = 0; at < count; at += common) {
+        struct node *child = nearest_child(node, ids + at, count - at, &common);
+        if (!child || common < child->count)
+            break;
+        node = child;
+    }
+    while (node != &prefix->root && node->child_count == 0) {
+        struct node *parent = node->parent;
+        remove_leaf(prefix, node);
+        node = parent;
+    }
+}
+
 /* What a node holds for windows alone: a sequence can still start further up or down. */
 static uint64_t drop_snapshot(struct kv_prefix *prefix, struct node *node)
 {

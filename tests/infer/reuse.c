@@ -307,8 +307,8 @@ static int set_up(void **state)
     (void)state;
     static const uint32_t types[] = {TYPE_Q8_0, TYPE_Q4_1, TYPE_F16};
     static const struct tiny_model shapes[2] = {
-        {"llama", VOCABULARY, 64, 2, 4, 2, 32, 96, 0, types, 3, 5},
-        {"gemma3", VOCABULARY, 64, 4, 3, 1, 32, 96, 40, types, 3, 6},
+        {"llama", VOCABULARY, 64, 2, 4, 2, 32, 96, 0, types, 3, 5, NULL},
+        {"gemma3", VOCABULARY, 64, 4, 3, 1, 32, 96, 40, types, 3, 6, NULL},
     };
     struct random random = random_from_seed(9);
     for (size_t i = 0; i < LENGTH; i++) {

@@ -87,10 +87,10 @@ static int set_up(void **state)
     static const uint32_t some_types[] = {TYPE_Q8_0, TYPE_F32, TYPE_Q4_1};
     /* the first type is that of the embedding, which is only looked up; it multiplies in the other
      */
-    make_subject(&all.subjects[0],
-                 &(struct tiny_model){"llama", 96, 256, 2, 4, 2, 64, 256, 0, every_type, 16, 1});
-    make_subject(&all.subjects[1],
-                 &(struct tiny_model){"gemma3", 96, 64, 4, 3, 1, 32, 96, 40, some_types, 3, 2});
+    make_subject(&all.subjects[0], &(struct tiny_model){"llama", 96, 256, 2, 4, 2, 64, 256, 0,
+                                                        every_type, 16, 1, NULL});
+    make_subject(&all.subjects[1], &(struct tiny_model){"gemma3", 96, 64, 4, 3, 1, 32, 96, 40,
+                                                        some_types, 3, 2, NULL});
     for (size_t i = 0; i < SUBJECTS; i++) {
         for (size_t t = 0; timeline_tier(t); t++) {
             if (!timeline_has_tier(all.subjects[i].model, timeline_tier(t)))

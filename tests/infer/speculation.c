@@ -209,7 +209,7 @@ static void tokens_are_the_same_with_guesses(void **state)
 {
     (void)state;
     static const uint32_t types[] = {TYPE_Q4_K, TYPE_Q8_0, TYPE_Q4_1};
-    compare_tiny(&(struct tiny_model){"llama", 96, 256, 2, 4, 2, 64, 256, 0, types, 3, 1});
+    compare_tiny(&(struct tiny_model){"llama", 96, 256, 2, 4, 2, 64, 256, 0, types, 3, 1, NULL});
 }
 
 /* A window of 40 tokens passes many blocks, and guesses are dropped on both sides of their edges.
@@ -218,14 +218,14 @@ static void tokens_are_the_same_with_guesses_and_a_window(void **state)
 {
     (void)state;
     static const uint32_t types[] = {TYPE_Q4_0, TYPE_Q8_0, TYPE_Q4_1};
-    compare_tiny(&(struct tiny_model){"gemma3", 96, 64, 4, 3, 1, 32, 96, 40, types, 3, 2});
+    compare_tiny(&(struct tiny_model){"gemma3", 96, 64, 4, 3, 1, 32, 96, 40, types, 3, 2, NULL});
 }
 
 static void guesses_that_are_cancelled_leave_no_trace(void **state)
 {
     (void)state;
     static const uint32_t types[] = {TYPE_Q8_0};
-    const struct tiny_model shape = {"gemma3", 96, 64, 4, 3, 1, 32, 96, 40, types, 1, 3};
+    const struct tiny_model shape = {"gemma3", 96, 64, 4, 3, 1, 32, 96, 40, types, 1, 3, NULL};
     struct hearth_model *model = make_model(&shape);
     struct setting setting = {.tier = "ref", .threads = 1, .chunk_tokens = 256};
     uint32_t ids[200];

@@ -174,6 +174,19 @@ static void add_keys(struct maker *maker)
     gguf_writer_f32(&maker->writer, key, 1e-5f);
 }
 
+static void add_template(struct maker *maker)
+{
+    uint32_t count = maker->model->vocabulary;
+    int32_t *types = calloc(count, sizeof *types);
+    if (!types)
+        abort();
+    for (uint32_t i = 0; i < count; i++)
+        types[i] = i + 2 < count ? 1 : 3; /* normal, control */
+    gguf_writer_array(&maker->writer, "tokenizer.ggml.token_type", GGUF_I32, types, count);
+    gguf_writer_string(&maker->writer, "tokenizer.chat_template", maker->model->chat_template);
+    free(types);
+}
+
 /* Printable characters and two control tokens, as byte-level BPE. */
 static void add_tokenizer(struct maker *maker)
 {
@@ -194,6 +207,8 @@ static void add_tokenizer(struct maker *maker)
     gguf_writer_strings(&maker->writer, "tokenizer.ggml.merges", merges, 1);
     gguf_writer_u32(&maker->writer, "tokenizer.ggml.bos_token_id", count - 2);
     gguf_writer_u32(&maker->writer, "tokenizer.ggml.eos_token_id", count - 1);
+    if (maker->model->chat_template)
+        add_template(maker);
     free(tokens);
     free(texts);
 }

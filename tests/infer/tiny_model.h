@@ -14,6 +14,7 @@ struct tiny_model {
     const uint32_t *types; /* of the matrices, in turn */
     size_t type_count;
     uint64_t seed;
+    const char *chat_template; /* NULL: none. The last two tokens, "wN", are BOS and EOS */
 };
 
 /* Writes the file and gives its path, which the caller removes. */

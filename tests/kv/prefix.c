@@ -238,6 +238,24 @@ static void evicting_gives_back_the_least_recently_used(void **state)
     close_cache(&cache);
 }
 
+static void a_text_is_forgotten_and_what_it_shares_stays(void **state)
+{
+    (void)state;
+    struct cache cache = open_cache(0);
+    uint32_t a[TOKENS_MAX], b[TOKENS_MAX];
+    count_up(a, TOKENS_MAX);
+    memcpy(b, a, sizeof a);
+    b[70] = 4242;
+    put(&cache, a, 100);
+    put(&cache, b, 120);
+    kv_prefix_forget(cache.prefix, a, 100);
+    assert_int_equal(matched(&cache, b, 200), 120);
+    assert_int_equal(matched(&cache, a, 200), 70); /* in part of b's block */
+    kv_prefix_forget(cache.prefix, b, 120);
+    assert_int_equal(kv_pool_bytes(cache.pool), 0);
+    close_cache(&cache);
+}
+
 static void what_tables_hold_is_not_evicted(void **state)
 {
     (void)state;
@@ -354,6 +372,7 @@ int main(void)
         cmocka_unit_test(a_fork_writes_into_copies),
         cmocka_unit_test(windows_are_gone_back_to_where_a_snapshot_is),
         cmocka_unit_test(evicting_gives_back_the_least_recently_used),
+        cmocka_unit_test(a_text_is_forgotten_and_what_it_shares_stays),
         cmocka_unit_test(what_tables_hold_is_not_evicted),
         cmocka_unit_test(random_texts_are_found_as_a_list_finds_them),
         cmocka_unit_test(windows_and_evictions_never_give_wrong_blocks),

@@ -1,0 +1,161 @@
+/* hearth: conversations. Any number of them live on one engine, each going on where it was.
+ *
+ * A conversation is a list of messages. To answer it, the whole list is rendered by the model's
+ * chat template and compared with what was computed before: only what is different is computed.
+ * The ids that an answer was drawn as are kept, also where a tokenizer would write the same text
+ * otherwise. What was computed lies in the engine's prefix cache, so conversations with the same
+ * beginning share it, and nothing about a conversation is scarce: when its blocks are gone, they
+ * are computed again, and the result says so.
+ *
+ *     hearth_sessions_open → hearth_session_open → hearth_session_append → hearth_session_ask
+ *     loop: hearth_sessions_step, which calls back with text as it comes and with the result
+ *
+ * Threads: a set of conversations with its engine belongs to one thread at a time, except
+ * hearth_request_cancel. Callbacks run inside hearth_sessions_step and may call anything here but
+ * hearth_sessions_step and hearth_sessions_close.
+ * Messages are JSON as chat templates expect them: [{"role": "user", "content": "…"}, …]. */
+#ifndef HEARTH_SESSION_H
+#define HEARTH_SESSION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hearth/error.h"
+#include "hearth/hearth.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct hearth_sessions;
+struct hearth_session;
+struct hearth_request;
+
+#define HEARTH_IDLE_NEVER UINT64_MAX
+
+struct hearth_sessions_options { /* zeroed: the defaults */
+    /* Nanoseconds that only go forward; NULL: the system's clock. */
+    uint64_t (*now)(void *context);
+    void *clock_context;
+    /* The date that templates may write, as seconds since 1970. 0: when the conversation began; it
+     * stays the same, because another date would make all of it be computed again. */
+    int64_t unix_seconds;
+    uint64_t idle_ns;     /* after so long without use a context is disposed; 0: 5 minutes */
+    uint32_t context_max; /* tokens of a conversation; 0: the model's own limit */
+    uint32_t answers_max; /* computed at once; 0: 8 */
+};
+
+/* The engine is used by nobody else until the conversations are closed. */
+HEARTH_API int hearth_sessions_open(const struct hearth_model *model, struct hearth_engine *engine,
+                                    const struct hearth_sessions_options *options,
+                                    struct hearth_sessions **out, struct hearth_error *err);
+/* Ends what runs (HEARTH_E_CANCELLED) and closes all conversations. */
+HEARTH_API void hearth_sessions_close(struct hearth_sessions *sessions);
+
+/* ---- a conversation ---- */
+
+/* The conversation of a key (UTF-8, 1 to 256 bytes), the same one each time until it is removed;
+ * a new one without messages where there is none. NULL: an anonymous one, gone when closed. */
+HEARTH_API int hearth_session_open(struct hearth_sessions *sessions, const char *key,
+                                   struct hearth_session **out, struct hearth_error *err);
+/* Lets go of it: each open has its close. */
+HEARTH_API void hearth_session_close(struct hearth_session *session);
+/* Forgets everything about it; it goes with its last close. HEARTH_E_STATE while it answers. */
+HEARTH_API int hearth_session_remove(struct hearth_session *session, struct hearth_error *err);
+
+/* One message (a JSON object) at the end. HEARTH_E_FORMAT for what is none; HEARTH_E_STATE while
+ * the conversation answers. */
+HEARTH_API int hearth_session_append(struct hearth_session *session, const char *message,
+                                     size_t size, struct hearth_error *err);
+/* Other messages (a JSON array) in the place of all: an edited history, or that of a client which
+ * sends it whole each time. */
+HEARTH_API int hearth_session_set_messages(struct hearth_session *session, const char *messages,
+                                           size_t size, struct hearth_error *err);
+/* Leaves the first `count` messages. */
+HEARTH_API int hearth_session_truncate(struct hearth_session *session, size_t count,
+                                       struct hearth_error *err);
+/* Another conversation with the first `count` messages of this one and what was computed of them.
+ * `key` as for hearth_session_open; HEARTH_E_STATE where it is taken. */
+HEARTH_API int hearth_session_fork(struct hearth_session *session, size_t count, const char *key,
+                                   struct hearth_session **out, struct hearth_error *err);
+HEARTH_API size_t hearth_session_count(const struct hearth_session *session); /* messages */
+/* All messages as a JSON array; allocated, NUL-terminated. */
+HEARTH_API int hearth_session_messages(const struct hearth_session *session, char **text,
+                                       size_t *size, struct hearth_error *err);
+
+/* ---- answers ---- */
+
+enum hearth_stop {
+    HEARTH_STOP_END,       /* the model ended it */
+    HEARTH_STOP_LENGTH,    /* max_tokens */
+    HEARTH_STOP_STRING,    /* a stop string */
+    HEARTH_STOP_CONTEXT,   /* the context is full */
+    HEARTH_STOP_CANCELLED, /* hearth_request_cancel; the history keeps the text so far */
+    HEARTH_STOP_ERROR,     /* see the error */
+};
+
+/* Why tokens of the prompt had to be computed that could have been known. */
+enum hearth_miss {
+    HEARTH_MISS_NOTHING,  /* everything but what was appended was known */
+    HEARTH_MISS_NEW,      /* the conversation is new here */
+    HEARTH_MISS_EDITED,   /* earlier messages are others than before */
+    HEARTH_MISS_TEMPLATE, /* the template wrote earlier messages differently */
+    HEARTH_MISS_EVICTED,  /* what was computed had given way */
+    HEARTH_MISS_WINDOW,   /* the attention window does not reach back */
+};
+
+struct hearth_result {
+    enum hearth_stop stop;
+    struct hearth_error error; /* for HEARTH_STOP_ERROR and _CANCELLED */
+    const char *text;          /* the whole answer: UTF-8, NUL-terminated */
+    size_t text_size;
+    size_t prompt_tokens, answer_tokens;
+    size_t cached_tokens; /* of the prompt's, those that did not have to be computed */
+    enum hearth_miss miss;
+    uint64_t queued_ns, prompt_ns, answer_ns; /* waiting, reading, answering */
+};
+
+struct hearth_ask {                         /* zeroed but for what is said: the defaults */
+    const struct hearth_sampling *sampling; /* copied; NULL: the defaults */
+    const char *const *stop;                /* copied */
+    size_t stop_count;
+    uint32_t max_tokens; /* 0: no limit but the context */
+    /* A JSON object with more variables for the template (tools, enable_thinking, …); may be NULL.
+     */
+    const char *variables;
+    bool background;      /* gives way to all that is not */
+    uint64_t deadline_ns; /* by the clock of the set: cancelled then; 0: none */
+    void (*on_text)(void *context, const char *text, size_t size); /* may be NULL */
+    /* Called once, at the end; the result and the request live until it returns. */
+    void (*on_end)(void *context, const struct hearth_result *result);
+    void *context;
+};
+
+/* Asks for an answer to the conversation's messages, which becomes its next message. One that
+ * already answers takes its requests one after the other. Errors of the request itself (a template
+ * that raises, a prompt that is too long) come as its result. `request` (may be NULL) is valid
+ * until on_end returns. */
+HEARTH_API int hearth_session_ask(struct hearth_session *session, const struct hearth_ask *ask,
+                                  struct hearth_request **request, struct hearth_error *err);
+/* From any thread. */
+HEARTH_API void hearth_request_cancel(struct hearth_request *request);
+
+/* Does one piece of work: a chunk of prompts and a token for each running answer. *wait_ns becomes
+ * how long there is nothing to do: 0 to go on at once, HEARTH_IDLE_NEVER until something is asked.
+ */
+HEARTH_API void hearth_sessions_step(struct hearth_sessions *sessions, uint64_t *wait_ns);
+
+struct hearth_sessions_state {
+    size_t sessions; /* known */
+    size_t waiting, running;
+    size_t held; /* conversations whose context has not been disposed */
+    struct hearth_engine_memory memory;
+};
+HEARTH_API void hearth_sessions_state(const struct hearth_sessions *sessions,
+                                      struct hearth_sessions_state *out);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

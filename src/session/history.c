@@ -1,0 +1,341 @@
+#include "session/history.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+#define TEXT_BYTES_MAX ((size_t)1 << 30)
+#define MESSAGES_MAX 100000
+
+int history_init(struct history *history, const struct hearth_model *model,
+                 struct hearth_error *err)
+{
+    struct hearth_model_info info;
+    hearth_model_info(model, &info);
+    *history = (struct history){
+        .model = model,
+        .plain = !info.has_template,
+        .messages = json_array(),
+    };
+    buffer_init(&history->held, TEXT_BYTES_MAX);
+    return history->messages ? 0 : error_set(err, HEARTH_E_MEMORY, "no memory for a conversation");
+}
+
+void history_finish(struct history *history)
+{
+    json_decref(history->messages);
+    buffer_finish(&history->held);
+    mem_free(history->ids);
+    mem_free(history->marks);
+    *history = (struct history){0};
+}
+
+/* ---- what is held ---- */
+
+static int reserve_ids(struct history *history, size_t count, struct hearth_error *err)
+{
+    if (count <= history->capacity)
+        return 0;
+    size_t capacity = count + count / 2 + 64;
+    uint32_t *ids = mem_realloc_array(history->ids, capacity, sizeof *ids);
+    if (!ids)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for %zu tokens", capacity);
+    history->ids = ids;
+    history->capacity = capacity;
+    return 0;
+}
+
+int history_push(struct history *history, uint32_t id, struct hearth_error *err)
+{
+    int status = reserve_ids(history, history->count + 1, err);
+    if (!status)
+        history->ids[history->count++] = id;
+    return status;
+}
+
+/* A mark at the end of what is held. Without memory there is none, and more is tokenized again. */
+static void add_mark(struct history *history)
+{
+    if (history->mark_count == history->mark_capacity) {
+        size_t capacity = history->mark_capacity * 2 + 8;
+        struct history_mark *marks = mem_realloc_array(history->marks, capacity, sizeof *marks);
+        if (!marks)
+            return;
+        history->marks = marks;
+        history->mark_capacity = capacity;
+    }
+    history->marks[history->mark_count++] =
+        (struct history_mark){history->held.size, history->count};
+}
+
+/* Forgets what messages became, not the messages. */
+static void forget(struct history *history)
+{
+    buffer_finish(&history->held);
+    history->count = history->mark_count = 0;
+}
+
+int history_copy(struct history *to, const struct history *from, struct hearth_error *err)
+{
+    json_t *messages = json_deep_copy(from->messages);
+    struct history_mark *marks = mem_alloc_array(from->mark_count + 1, sizeof *marks);
+    int status = reserve_ids(to, from->count, err);
+    if (!status && (!messages || !marks))
+        status = error_set(err, HEARTH_E_MEMORY, "no memory for a conversation");
+    if (status) {
+        json_decref(messages);
+        mem_free(marks);
+        return status;
+    }
+    json_decref(to->messages);
+    mem_free(to->marks);
+    forget(to);
+    to->messages = messages;
+    to->marks = marks;
+    to->mark_capacity = from->mark_count + 1;
+    if (!buffer_append_text(&to->held, buffer_text(&from->held))) {
+        forget(to);
+        return 0;
+    }
+    if (from->count > 0)
+        memcpy(to->ids, from->ids, from->count * sizeof *to->ids);
+    if (from->mark_count > 0)
+        memcpy(to->marks, from->marks, from->mark_count * sizeof *to->marks);
+    to->count = from->count;
+    to->mark_count = from->mark_count;
+    to->edited = from->edited;
+    return 0;
+}
+
+/* ---- messages ---- */
+
+static int check_message(const json_t *message, struct hearth_error *err)
+{
+    if (!json_is_object(message) || !json_is_string(json_object_get(message, "role")))
+        return error_set(err, HEARTH_E_FORMAT, "a message is an object with a \"role\"");
+    return 0;
+}
+
+static json_t *parse(const char *text, size_t size, struct hearth_error *err)
+{
+    json_error_t cause;
+    json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES, &cause);
+    if (!value)
+        error_set(err, HEARTH_E_FORMAT, "the messages are no JSON: %s", cause.text);
+    return value;
+}
+
+int history_append(struct history *history, const char *message, size_t size,
+                   struct hearth_error *err)
+{
+    if (json_array_size(history->messages) >= MESSAGES_MAX)
+        return error_set(err, HEARTH_E_LIMIT, "a conversation has at most %d messages",
+                         MESSAGES_MAX);
+    json_t *value = parse(message, size, err);
+    if (!value)
+        return HEARTH_E_FORMAT;
+    int status = check_message(value, err);
+    if (!status && json_array_append(history->messages, value))
+        status = error_set(err, HEARTH_E_MEMORY, "no memory for a message");
+    json_decref(value);
+    return status;
+}
+
+static bool begins_with(const json_t *messages, const json_t *beginning)
+{
+    if (json_array_size(messages) < json_array_size(beginning))
+        return false;
+    for (size_t i = 0; i < json_array_size(beginning); i++) {
+        if (!json_equal(json_array_get(messages, i), json_array_get(beginning, i)))
+            return false;
+    }
+    return true;
+}
+
+int history_set(struct history *history, const char *messages, size_t size,
+                struct hearth_error *err)
+{
+    json_t *value = parse(messages, size, err);
+    if (!value)
+        return HEARTH_E_FORMAT;
+    int status = 0;
+    if (!json_is_array(value))
+        status = error_set(err, HEARTH_E_FORMAT, "the messages are no array");
+    else if (json_array_size(value) > MESSAGES_MAX)
+        status =
+            error_set(err, HEARTH_E_LIMIT, "a conversation has at most %d messages", MESSAGES_MAX);
+    for (size_t i = 0; !status && i < json_array_size(value); i++)
+        status = check_message(json_array_get(value, i), err);
+    if (status) {
+        json_decref(value);
+        return status;
+    }
+    if (!begins_with(value, history->messages))
+        history->edited = true;
+    json_decref(history->messages);
+    history->messages = value;
+    return 0;
+}
+
+void history_truncate(struct history *history, size_t count)
+{
+    while (json_array_size(history->messages) > count) {
+        json_array_remove(history->messages, json_array_size(history->messages) - 1);
+        history->edited = true;
+    }
+}
+
+/* ---- the prompt ---- */
+
+static int render_plain(const struct history *history, struct buffer *out, struct hearth_error *err)
+{
+    for (size_t i = 0; i < json_array_size(history->messages); i++) {
+        const json_t *content = json_object_get(json_array_get(history->messages, i), "content");
+        if (!json_is_string(content))
+            return error_set(err, HEARTH_E_UNSUPPORTED,
+                             "a model without a chat template takes messages of plain text");
+        buffer_append(out, json_string_value(content), json_string_length(content));
+    }
+    return out->failed ? error_set(err, HEARTH_E_LIMIT, "the conversation is too long") : 0;
+}
+
+static int render_template(const struct history *history, const json_t *variables,
+                           int64_t unix_seconds, struct buffer *out, struct hearth_error *err)
+{
+    json_t *all = variables ? json_copy((json_t *)variables) : json_object();
+    if (!json_object_get(all, "add_generation_prompt"))
+        json_object_set_new(all, "add_generation_prompt", json_true());
+    json_object_set(all, "messages", history->messages);
+    char *json = all ? json_dumps(all, JSON_COMPACT) : NULL, *text;
+    size_t size;
+    json_decref(all);
+    if (!json)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for the conversation");
+    int status =
+        hearth_render_chat(history->model, json, strlen(json), unix_seconds, &text, &size, err);
+    free(json);
+    if (status)
+        return status;
+    buffer_append(out, text, size);
+    hearth_free(text);
+    return out->failed ? error_set(err, HEARTH_E_LIMIT, "the conversation is too long") : 0;
+}
+
+/* Whether ids put behind the first `count` held ones are what the whole text would have become:
+ * a special token parts them. */
+static bool parted(const struct history *history, size_t count, const uint32_t *rest,
+                   size_t rest_count)
+{
+    if (rest_count == 0 || count == 0 || hearth_is_end(history->model, history->ids[count - 1]))
+        return true;
+    char *text;
+    size_t size;
+    if (hearth_detokenize(history->model, rest, 1, false, &text, &size, NULL))
+        return false;
+    hearth_free(text);
+    return size == 0; /* a control token says nothing */
+}
+
+static size_t common_bytes(struct text a, struct text b)
+{
+    size_t n = 0;
+    while (n < a.size && n < b.size && a.data[n] == b.data[n])
+        n++;
+    return n;
+}
+
+/* Tokenizes `text` behind the last mark that it shares with what is held; *kept ids stay. */
+static int tokenize_rest(const struct history *history, struct text text, size_t *kept,
+                         size_t *marks, uint32_t **rest, size_t *rest_count,
+                         struct hearth_error *err)
+{
+    size_t common = common_bytes(text, buffer_text(&history->held));
+    for (size_t m = history->mark_count;; m--) {
+        struct history_mark from = m > 0 ? history->marks[m - 1] : (struct history_mark){0};
+        if (from.text > common)
+            continue;
+        unsigned flags = HEARTH_PARSE_SPECIAL;
+        if (history->plain && m == 0)
+            flags |= HEARTH_ADD_SPECIAL;
+        int status = hearth_tokenize(history->model, text.data + from.text, text.size - from.text,
+                                     flags, rest, rest_count, err);
+        if (status)
+            return status;
+        if (parted(history, from.ids, *rest, *rest_count)) {
+            *kept = from.ids;
+            *marks = m;
+            return 0;
+        }
+        hearth_free(*rest);
+    }
+}
+
+static int replace_rest(struct history *history, struct text text, struct history_prompt *prompt,
+                        struct hearth_error *err)
+{
+    uint32_t *rest;
+    size_t kept, marks, rest_count, before = history->count;
+    int status = tokenize_rest(history, text, &kept, &marks, &rest, &rest_count, err);
+    if (status)
+        return status;
+    status = reserve_ids(history, kept + rest_count, err);
+    if (!status) {
+        size_t same = kept;
+        for (size_t i = 0; i < rest_count && same < before && history->ids[same] == rest[i]; i++)
+            same++;
+        prompt->kept = same;
+        prompt->miss = same == before    ? HEARTH_MISS_NOTHING
+                       : history->edited ? HEARTH_MISS_EDITED
+                                         : HEARTH_MISS_TEMPLATE;
+        if (rest_count > 0)
+            memcpy(history->ids + kept, rest, rest_count * sizeof *rest);
+        history->count = kept + rest_count;
+        history->mark_count = marks;
+        history->edited = false;
+    }
+    hearth_free(rest);
+    return status;
+}
+
+int history_begin_answer(struct history *history, const json_t *variables, int64_t unix_seconds,
+                         struct history_prompt *prompt, struct hearth_error *err)
+{
+    struct buffer text;
+    buffer_init(&text, TEXT_BYTES_MAX);
+    int status = history->plain ? render_plain(history, &text, err)
+                                : render_template(history, variables, unix_seconds, &text, err);
+    if (!status)
+        status = replace_rest(history, buffer_text(&text), prompt, err);
+    if (status) {
+        buffer_finish(&text);
+        return status;
+    }
+    buffer_finish(&history->held);
+    history->held = text;
+    add_mark(history);
+    return 0;
+}
+
+int history_end_answer(struct history *history, size_t prompt_count, struct text text,
+                       struct hearth_error *err)
+{
+    json_t *message = json_pack("{s:s, s:s%}", "role", "assistant", "content",
+                                text.size ? text.data : "", text.size);
+    if (!message || json_array_append_new(history->messages, message))
+        return error_set(err, HEARTH_E_MEMORY, "no memory for an answer");
+    char *written;
+    size_t size;
+    if (hearth_detokenize(history->model, history->ids + prompt_count,
+                          history->count - prompt_count, true, &written, &size, NULL)) {
+        forget(history);
+        return 0;
+    }
+    bool kept = buffer_append(&history->held, written, size);
+    hearth_free(written);
+    if (!kept)
+        forget(history);
+    else
+        add_mark(history);
+    return 0;
+}

@@ -1,0 +1,515 @@
+/* Requests and their turns.
+ *
+ * A step of the engine computes one token for each answer that runs, and some tokens of one prompt.
+ * How many is measured in time: while answers run, a step takes at most about twice as long as
+ * without a prompt, so that they keep half of their pace. */
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+#include "session/sessions.h"
+
+#define ANSWER_BYTES_MAX ((size_t)1 << 30)
+#define PROMPT_CHUNK_MAX 256 /* tokens of a prompt in a step while nothing else runs */
+#define PROMPT_CHUNK_MIN 8   /* and at least, whatever the clock says */
+
+/* ---- asking ---- */
+
+static void request_free(struct hearth_request *request)
+{
+    hearth_sequence_close(request->sequence);
+    hearth_sampler_close(request->sampler);
+    hearth_stream_close(request->stream);
+    json_decref(request->variables);
+    buffer_finish(&request->text);
+    mem_free(request);
+}
+
+static int parse_variables(struct hearth_request *request, const char *text,
+                           struct hearth_error *err)
+{
+    json_error_t cause;
+    if (!text)
+        return 0;
+    request->variables = json_loads(text, JSON_REJECT_DUPLICATES, &cause);
+    if (!json_is_object(request->variables))
+        return error_set(err, HEARTH_E_FORMAT, "the template's variables are no JSON object");
+    return 0;
+}
+
+static int prepare(struct hearth_request *request, const struct hearth_ask *ask,
+                   struct hearth_error *err)
+{
+    const struct hearth_sessions *set = request->session->sessions;
+    struct hearth_stream_options stream = {
+        .stop = ask->stop,
+        .stop_count = ask->stop_count,
+        .continues = request->session->history.plain,
+    };
+    int status = parse_variables(request, ask->variables, err);
+    if (!status)
+        status = hearth_sampler_open(set->model, ask->sampling, &request->sampler, err);
+    if (!status)
+        status = hearth_stream_open(set->model, &stream, &request->stream, err);
+    if (!status)
+        status =
+            hearth_sequence_open(set->engine, set->options.context_max, &request->sequence, err);
+    return status;
+}
+
+int hearth_session_ask(struct hearth_session *session, const struct hearth_ask *ask,
+                       struct hearth_request **out, struct hearth_error *err)
+{
+    struct hearth_request *request = MEM_NEW(struct hearth_request);
+    if (!request)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for a request");
+    request->session = session;
+    request->background = ask->background;
+    request->max_tokens = ask->max_tokens;
+    request->deadline_ns = ask->deadline_ns;
+    request->asked_ns = sessions_now(session->sessions);
+    request->on_text = ask->on_text;
+    request->on_end = ask->on_end;
+    request->context = ask->context;
+    atomic_init(&request->cancelled, false);
+    buffer_init(&request->text, ANSWER_BYTES_MAX);
+    int status = prepare(request, ask, err);
+    if (status) {
+        request_free(request);
+        return status;
+    }
+    struct hearth_request **last = &session->sessions->requests;
+    while (*last)
+        last = &(*last)->next;
+    *last = request;
+    session->requests++;
+    if (out)
+        *out = request;
+    return 0;
+}
+
+void hearth_request_cancel(struct hearth_request *request)
+{
+    atomic_store(&request->cancelled, true);
+    hearth_sequence_cancel(request->sequence);
+}
+
+/* ---- ending ---- */
+
+static void unlink_request(struct hearth_request *request)
+{
+    struct hearth_request **at = &request->session->sessions->requests;
+    while (*at != request)
+        at = &(*at)->next;
+    *at = request->next;
+}
+
+/* What it computed stays in the prefix cache, its answer in the history. */
+static void leave_behind(struct hearth_request *request)
+{
+    struct hearth_session *session = request->session;
+    if (request->state != REQUEST_WAITING) {
+        session->sessions->running--;
+        session->sessions->parked = false; /* what it gives back may be enough for another */
+        hearth_sequence_remember(request->sequence);
+    }
+    session->held = true;
+    session->computed = hearth_sequence_length(request->sequence);
+    if (request->result.stop == HEARTH_STOP_ERROR)
+        return;
+    bool said = session->history.count > request->prompt_count;
+    if (said || request->result.stop != HEARTH_STOP_CANCELLED)
+        history_end_answer(&session->history, request->prompt_count, buffer_text(&request->text),
+                           NULL);
+}
+
+static void end(struct hearth_request *request, enum hearth_stop stop)
+{
+    struct hearth_session *session = request->session;
+    struct hearth_result *result = &request->result;
+    uint64_t now = sessions_now(session->sessions);
+    result->stop = stop;
+    if (request->begun)
+        leave_behind(request);
+    result->text = request->text.data ? request->text.data : "";
+    result->text_size = request->text.size;
+    result->queued_ns = (request->begun ? request->begun_ns : now) - request->asked_ns;
+    if (request->state == REQUEST_ANSWERING)
+        result->answer_ns = now - request->read_ns;
+    unlink_request(request);
+    session->requests--;
+    session_touch(session);
+    session->opened++; /* on_end may close it */
+    request->on_end(request->context, result);
+    request_free(request);
+    hearth_session_close(session);
+}
+
+static void fail(struct hearth_request *request, const struct hearth_error *cause)
+{
+    request->result.error = *cause;
+    end(request, HEARTH_STOP_ERROR);
+}
+
+void schedule_end_all(struct hearth_sessions *sessions)
+{
+    sessions->ending = true;
+    while (sessions->requests) {
+        error_set(&sessions->requests->result.error, HEARTH_E_CANCELLED, "the program ends");
+        end(sessions->requests, HEARTH_STOP_CANCELLED);
+    }
+}
+
+/* ---- beginning ---- */
+
+/* Why not all of a prompt that could be known was. `kept`: of the ids before, so many are the same;
+ * `reused` of them are still there. */
+static enum hearth_miss miss_of(const struct hearth_session *session,
+                                const struct history_prompt *prompt, size_t reused, size_t count)
+{
+    if (session->computed == 0)
+        return reused + 1 < count ? HEARTH_MISS_NEW : HEARTH_MISS_NOTHING;
+    size_t known = prompt->kept < session->computed ? prompt->kept : session->computed;
+    if (reused < known && reused + 1 < count)
+        return HEARTH_MISS_EVICTED;
+    return prompt->miss;
+}
+
+/* Puts the prompt into the history and what is known of it into the sequence. */
+static int begin(struct hearth_request *request, struct hearth_error *err)
+{
+    struct hearth_session *session = request->session;
+    struct history *history = &session->history;
+    struct history_prompt prompt = {0};
+    size_t reused;
+    uint32_t context = session->sessions->options.context_max;
+    int status =
+        history_begin_answer(history, request->variables, session->unix_seconds, &prompt, err);
+    if (status)
+        return status;
+    if (history->count == 0)
+        return error_set(err, HEARTH_E_ARGUMENT, "the conversation has no text to answer");
+    if (history->count > context)
+        return error_set(err, HEARTH_E_LIMIT,
+                         "the conversation has %zu tokens, the context holds %u", history->count,
+                         context);
+    for (size_t i = 0; i < history->count && !status; i++)
+        status = hearth_sampler_accept(request->sampler, history->ids[i], err);
+    if (!status)
+        status = hearth_sequence_reuse(request->sequence, history->ids, history->count - 1, &reused,
+                                       err);
+    if (status)
+        return status;
+    request->begun = true;
+    request->prompt_count = request->result.prompt_tokens = history->count;
+    request->given = request->result.cached_tokens = reused;
+    request->result.miss = miss_of(session, &prompt, reused, history->count);
+    return 0;
+}
+
+/* A conversation answers one request after the other. */
+static bool is_busy(const struct hearth_session *session)
+{
+    for (const struct hearth_request *r = session->sessions->requests; r; r = r->next) {
+        if (r->session == session && r->begun)
+            return true;
+    }
+    return false;
+}
+
+/* The next to begin, or to go on after it was parked: interactive before background, then by
+ * arrival. */
+static struct hearth_request *next_waiting(const struct hearth_sessions *sessions)
+{
+    struct hearth_request *next = NULL;
+    for (struct hearth_request *r = sessions->requests; r; r = r->next) {
+        if (r->state != REQUEST_WAITING || (!r->begun && is_busy(r->session)))
+            continue;
+        if (!next || (next->background && !r->background))
+            next = r;
+    }
+    return next;
+}
+
+static void start(struct hearth_request *request)
+{
+    struct hearth_sessions *set = request->session->sessions;
+    struct hearth_error err = {0};
+    int status = 0;
+    session_touch(request->session);
+    if (!request->begun) {
+        request->begun_ns = sessions_now(set);
+        status = begin(request, &err);
+    } else {
+        status = hearth_sequence_reuse(request->sequence, request->session->history.ids,
+                                       request->session->history.count - 1, &request->given, &err);
+    }
+    if (status) {
+        fail(request, &err);
+        return;
+    }
+    request->state = REQUEST_READING;
+    set->running++;
+}
+
+/* ---- tokens ---- */
+
+static int show(struct hearth_request *request, const char *text, size_t size,
+                struct hearth_error *err)
+{
+    if (!buffer_append(&request->text, text, size))
+        return error_set(err, HEARTH_E_LIMIT, "the answer is too long for the memory");
+    if (size > 0 && request->on_text)
+        request->on_text(request->context, text, size);
+    return 0;
+}
+
+static void finish(struct hearth_request *request, enum hearth_stop stop)
+{
+    const char *text;
+    size_t size;
+    struct hearth_error err;
+    if (stop != HEARTH_STOP_STRING && !hearth_stream_flush(request->stream, &text, &size, NULL) &&
+        show(request, text, size, &err)) {
+        fail(request, &err);
+        return;
+    }
+    if (stop == HEARTH_STOP_CANCELLED)
+        error_set(&request->result.error, HEARTH_E_CANCELLED, "cancelled");
+    end(request, stop);
+}
+
+/* Draws the next token of an answer; true when it goes on. */
+static bool draw(struct hearth_request *request)
+{
+    struct history *history = &request->session->history;
+    const struct hearth_sessions *set = request->session->sessions;
+    struct hearth_error err = {0};
+    const char *text;
+    size_t size, rows = hearth_sequence_logit_rows(request->sequence);
+    bool stopped = false;
+    uint32_t id;
+    int status = hearth_sampler_sample(
+        request->sampler, hearth_sequence_logits(request->sequence, rows - 1), &id, &err);
+    bool ends = !status && hearth_is_end(set->model, id);
+    if (!status)
+        status = history_push(history, id, &err);
+    if (!status && !ends) {
+        request->result.answer_tokens++;
+        status = hearth_stream_push(request->stream, id, &text, &size, &stopped, &err);
+        if (!status)
+            status = show(request, text, size, &err);
+    }
+    if (status) {
+        fail(request, &err);
+        return false;
+    }
+    bool full = history->count >= set->options.context_max;
+    bool enough = request->max_tokens && request->result.answer_tokens >= request->max_tokens;
+    if (!ends && !stopped && !enough && !full)
+        return true;
+    finish(request, ends      ? HEARTH_STOP_END
+                    : stopped ? HEARTH_STOP_STRING
+                    : enough  ? HEARTH_STOP_LENGTH
+                              : HEARTH_STOP_CONTEXT);
+    return false;
+}
+
+/* ---- a step ---- */
+
+/* Gives the sequence the next ids of the history, at most `most`. */
+static void give(struct hearth_request *request, size_t most)
+{
+    const struct history *history = &request->session->history;
+    size_t count = history->count - request->given;
+    struct hearth_error err;
+    if (count > most)
+        count = most;
+    if (hearth_sequence_extend(request->sequence, history->ids + request->given, count,
+                               HEARTH_LOGITS_LAST, &err)) {
+        fail(request, &err);
+        return;
+    }
+    request->given += count;
+    /* extending cleared the mark of a cancel that came before */
+    if (atomic_load(&request->cancelled))
+        hearth_sequence_cancel(request->sequence);
+}
+
+/* How many tokens of a prompt a step may have. */
+static size_t prompt_tokens(const struct hearth_sessions *sessions, size_t answering)
+{
+    if (answering == 0 || sessions->token_ns == 0)
+        return PROMPT_CHUNK_MAX;
+    uint64_t tokens = sessions->step_ns / sessions->token_ns;
+    return tokens < PROMPT_CHUNK_MIN   ? PROMPT_CHUNK_MIN
+           : tokens > PROMPT_CHUNK_MAX ? PROMPT_CHUNK_MAX
+                                       : (size_t)tokens;
+}
+
+/* Requests whose time is over, or that nobody wants any more. */
+static void end_unwanted(struct hearth_sessions *sessions)
+{
+    struct hearth_request *next;
+    uint64_t now = sessions_now(sessions);
+    for (struct hearth_request *r = sessions->requests; r; r = next) {
+        next = r->next;
+        bool late = r->deadline_ns && now >= r->deadline_ns;
+        if (late || atomic_load(&r->cancelled)) {
+            finish(r, HEARTH_STOP_CANCELLED);
+            next = sessions->requests; /* callbacks may have changed the list */
+        }
+    }
+}
+
+struct plan {
+    size_t answering;
+    struct hearth_request *reading;
+    size_t prompt_tokens;
+};
+
+static struct hearth_request *next_reading(const struct hearth_sessions *sessions)
+{
+    struct hearth_request *next = NULL;
+    for (struct hearth_request *r = sessions->requests; r; r = r->next) {
+        if (r->state == REQUEST_READING && (!next || (next->background && !r->background)))
+            next = r;
+    }
+    return next;
+}
+
+static struct plan plan_step(struct hearth_sessions *sessions)
+{
+    struct plan plan = {.reading = next_reading(sessions)};
+    for (const struct hearth_request *r = sessions->requests; r; r = r->next)
+        plan.answering += r->state == REQUEST_ANSWERING;
+    if (plan.reading) {
+        size_t before = plan.reading->given;
+        give(plan.reading, prompt_tokens(sessions, plan.answering));
+        plan.prompt_tokens = plan.reading->given - before;
+    }
+    return plan;
+}
+
+/* What steps take, smoothed over the last few. */
+static void learn_pace(struct hearth_sessions *sessions, const struct plan *plan, uint64_t ns)
+{
+    if (plan->prompt_tokens == 0 && plan->answering > 0)
+        sessions->step_ns = sessions->step_ns ? (3 * sessions->step_ns + ns) / 4 : ns;
+    if (plan->prompt_tokens >= PROMPT_CHUNK_MIN && plan->answering == 0) {
+        uint64_t token = ns / plan->prompt_tokens;
+        sessions->token_ns = sessions->token_ns ? (3 * sessions->token_ns + token) / 4 : token;
+    }
+}
+
+/* The KV cache is full: the youngest of those that run waits, and goes on when there is room. */
+static bool park_youngest(struct hearth_sessions *sessions)
+{
+    struct hearth_request *youngest = NULL;
+    for (struct hearth_request *r = sessions->requests; r; r = r->next) {
+        if (r->state != REQUEST_WAITING)
+            youngest = r;
+    }
+    if (!youngest || sessions->running < 2)
+        return false;
+    hearth_sequence_remember(youngest->sequence);
+    hearth_sequence_truncate(youngest->sequence, 0, NULL);
+    youngest->state = REQUEST_WAITING;
+    youngest->given = 0;
+    sessions->running--;
+    sessions->parked = true;
+    return true;
+}
+
+/* What a step left of a request: the next token, an error, or nothing yet. */
+static void take_up(struct hearth_request *request)
+{
+    struct hearth_sessions *set = request->session->sessions;
+    struct hearth_error err = {0};
+    int status = hearth_sequence_status(request->sequence, &err);
+    if (status == HEARTH_E_CANCELLED) {
+        finish(request, HEARTH_STOP_CANCELLED);
+        return;
+    }
+    if (status == HEARTH_E_LIMIT || status == HEARTH_E_MEMORY) {
+        request->given = hearth_sequence_length(request->sequence);
+        request->state = REQUEST_READING;
+        if (park_youngest(set))
+            return;
+    }
+    if (status) {
+        fail(request, &err);
+        return;
+    }
+    if (hearth_sequence_logit_rows(request->sequence) == 0 ||
+        request->given < request->session->history.count)
+        return;
+    if (request->state == REQUEST_READING && request->result.prompt_ns == 0) {
+        request->read_ns = sessions_now(set);
+        request->result.prompt_ns = request->read_ns - request->begun_ns;
+    }
+    request->state = REQUEST_ANSWERING;
+    if (draw(request))
+        give(request, 1);
+}
+
+/* Callbacks may ask, cancel and close, so the list is looked through from its beginning until a
+ * request is found that this step has not been taken up for. */
+static void take_up_all(struct hearth_sessions *sessions)
+{
+    sessions->round++;
+    for (struct hearth_request *r = sessions->requests; r;) {
+        if (r->state == REQUEST_WAITING || r->round == sessions->round) {
+            r = r->next;
+            continue;
+        }
+        r->round = sessions->round;
+        take_up(r);
+        r = sessions->requests;
+    }
+}
+
+/* Conversations that were not used for so long give their context back. */
+static uint64_t dispose_idle(struct hearth_sessions *sessions)
+{
+    uint64_t now = sessions_now(sessions), idle = sessions->options.idle_ns;
+    if (idle == HEARTH_IDLE_NEVER)
+        return HEARTH_IDLE_NEVER;
+    for (struct hearth_session *s = sessions->last; s; s = s->previous) {
+        if (!s->held || s->requests > 0)
+            continue;
+        if (now - s->used_ns < idle)
+            return idle - (now - s->used_ns);
+        hearth_engine_forget(sessions->engine, s->history.ids, s->history.count);
+        s->held = false;
+    }
+    return HEARTH_IDLE_NEVER;
+}
+
+static void admit(struct hearth_sessions *sessions)
+{
+    while (sessions->running < sessions->options.answers_max && !sessions->parked) {
+        struct hearth_request *request = next_waiting(sessions);
+        if (!request)
+            return;
+        start(request);
+    }
+}
+
+void hearth_sessions_step(struct hearth_sessions *sessions, uint64_t *wait_ns)
+{
+    end_unwanted(sessions);
+    admit(sessions);
+    struct plan plan = plan_step(sessions);
+    if (plan.answering == 0 && !plan.reading) {
+        uint64_t wait = dispose_idle(sessions);
+        *wait_ns = sessions->requests ? 0 : wait;
+        return;
+    }
+    uint64_t begin = sessions_now(sessions);
+    hearth_engine_step(sessions->engine, NULL, NULL); /* each sequence says how it went */
+    learn_pace(sessions, &plan, sessions_now(sessions) - begin);
+    take_up_all(sessions);
+    *wait_ns = 0;
+}

@@ -1,0 +1,648 @@
+/* Conversations: each answer is the one that the same tokens give alone, whatever was kept, shared,
+ * evicted or computed in company. */
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "gguf/types.h"
+#include "hearth/session.h"
+#include "infer/tiny_model.h"
+
+#define VOCABULARY 96
+#define ANSWER_TOKENS 12
+#define MINUTE_NS (UINT64_C(60) * 1000000000)
+
+/* One model that sees everything and one with a window of 40 tokens. */
+static struct hearth_model *models[2];
+
+/* Everything that a test needs, with a clock that stands still unless the test moves it. */
+struct room {
+    struct hearth_engine *engine;
+    struct hearth_sessions *sessions;
+    uint64_t now;
+};
+
+static uint64_t read_clock(void *context)
+{
+    struct room *room = context;
+    return room->now += 1000;
+}
+
+static void open_room(struct room *room, size_t m, uint64_t kv_bytes_max, uint32_t context_max)
+{
+    struct hearth_engine_options engine = {
+        .threads = 1, .kv_type = HEARTH_KV_Q8_0, .kv_bytes_max = kv_bytes_max};
+    struct hearth_sessions_options options = {.now = read_clock,
+                                              .clock_context = room,
+                                              .unix_seconds = 1000000000,
+                                              .context_max = context_max};
+    room->now = 0;
+    assert_int_equal(hearth_engine_open(models[m], &engine, &room->engine, NULL), 0);
+    assert_int_equal(hearth_sessions_open(models[m], room->engine, &options, &room->sessions, NULL),
+                     0);
+}
+
+static void close_room(struct room *room)
+{
+    hearth_sessions_close(room->sessions);
+    hearth_engine_close(room->engine);
+}
+
+/* ---- asking ---- */
+
+struct reply {
+    bool ended;
+    char text[512], streamed[512];
+    struct hearth_result result;
+    struct hearth_request *request;
+    size_t cancel_after; /* bytes of text; 0: never */
+    size_t order;        /* which to end, from 1 */
+};
+
+static size_t replies_ended;
+
+static void take_text(void *context, const char *text, size_t size)
+{
+    struct reply *reply = context;
+    size_t length = strlen(reply->streamed);
+    assert_true(length + size < sizeof reply->streamed);
+    memcpy(reply->streamed + length, text, size);
+    reply->streamed[length + size] = '\0';
+    if (reply->cancel_after && length + size >= reply->cancel_after)
+        hearth_request_cancel(reply->request);
+}
+
+static void take_end(void *context, const struct hearth_result *result)
+{
+    struct reply *reply = context;
+    assert_false(reply->ended);
+    reply->ended = true;
+    reply->order = ++replies_ended;
+    reply->result = *result;
+    snprintf(reply->text, sizeof reply->text, "%s", result->text);
+    reply->result.text = reply->text;
+    assert_string_equal(reply->text, reply->streamed);
+}
+
+static struct hearth_ask ask_for(struct reply *reply)
+{
+    static const struct hearth_sampling greedy = {.temperature = 0.0f,
+                                                  .top_p = 1.0f,
+                                                  .typical_p = 1.0f,
+                                                  .xtc_threshold = 1.0f,
+                                                  .repeat_penalty = 1.0f};
+    return (struct hearth_ask){
+        .sampling = &greedy,
+        .max_tokens = ANSWER_TOKENS,
+        .on_text = take_text,
+        .on_end = take_end,
+        .context = reply,
+    };
+}
+
+static void ask_with(struct hearth_session *session, const struct hearth_ask *ask)
+{
+    struct reply *reply = ask->context;
+    struct hearth_error err;
+    if (hearth_session_ask(session, ask, &reply->request, &err))
+        fail_msg("%s", err.text);
+}
+
+static void ask(struct hearth_session *session, struct reply *reply)
+{
+    *reply = (struct reply){0};
+    struct hearth_ask what = ask_for(reply);
+    ask_with(session, &what);
+}
+
+/* Steps until nothing is left to do. */
+static void run(struct room *room)
+{
+    struct hearth_sessions_state state;
+    do {
+        uint64_t wait;
+        hearth_sessions_step(room->sessions, &wait);
+        hearth_sessions_state(room->sessions, &state);
+    } while (state.waiting + state.running > 0);
+}
+
+static void say(struct hearth_session *session, const char *text)
+{
+    char message[300];
+    snprintf(message, sizeof message, "{\"role\":\"user\",\"content\":\"%s\"}", text);
+    assert_int_equal(hearth_session_append(session, message, strlen(message), NULL), 0);
+}
+
+static struct reply turn(struct room *room, struct hearth_session *session, const char *text)
+{
+    struct reply reply;
+    say(session, text);
+    ask(session, &reply);
+    run(room);
+    assert_true(reply.ended);
+    return reply;
+}
+
+static struct hearth_session *open_session(struct room *room, const char *key)
+{
+    struct hearth_session *session;
+    assert_int_equal(hearth_session_open(room->sessions, key, &session, NULL), 0);
+    return session;
+}
+
+/* A text of its own for each number and turn. */
+static void text_of_turn(char text[64], size_t number, size_t turn_number)
+{
+    for (size_t i = 0; i < 30; i++)
+        text[i] = (char)('a' + (number * 7 + turn_number * 3 + i * (number + 2)) % 26);
+    text[30] = '\0';
+}
+
+/* What a conversation answers in each of its turns when it is alone and nothing is kept. */
+static void answers_alone(size_t m, size_t number, size_t turns, char answers[][512])
+{
+    struct room room;
+    open_room(&room, m, 0, 0);
+    struct hearth_session *session = open_session(&room, NULL);
+    for (size_t t = 0; t < turns; t++) {
+        char text[64];
+        text_of_turn(text, number, t);
+        struct reply reply = turn(&room, session, text);
+        assert_true(reply.result.stop <= HEARTH_STOP_LENGTH);
+        snprintf(answers[t], 512, "%s", reply.text);
+        hearth_engine_trim(room.engine, UINT64_MAX);
+    }
+    hearth_session_close(session);
+    close_room(&room);
+}
+
+/* ---- reuse ---- */
+
+static void a_turn_computes_only_what_is_new(void **state)
+{
+    (void)state;
+    for (size_t m = 0; m < 2; m++) {
+        struct room room;
+        char alone[4][512], text[64];
+        answers_alone(m, 1, 4, alone);
+        open_room(&room, m, 0, 0);
+        struct hearth_session *session = open_session(&room, NULL);
+        size_t known = 0;
+        for (size_t t = 0; t < 4; t++) {
+            text_of_turn(text, 1, t);
+            struct reply reply = turn(&room, session, text);
+            assert_string_equal(reply.text, alone[t]);
+            /* the last token of an answer is drawn, but not computed */
+            assert_int_equal(reply.result.cached_tokens, known ? known - 1 : 0);
+            assert_int_equal(reply.result.miss, known ? HEARTH_MISS_NOTHING : HEARTH_MISS_NEW);
+            known = reply.result.prompt_tokens + reply.result.answer_tokens;
+            known += reply.result.stop == HEARTH_STOP_END;
+        }
+        assert_int_equal(hearth_session_count(session), 8);
+        hearth_session_close(session);
+        close_room(&room);
+    }
+}
+
+static void what_has_given_way_is_computed_again_and_said(void **state)
+{
+    (void)state;
+    struct room room;
+    char alone[2][512], text[64];
+    answers_alone(0, 2, 2, alone);
+    open_room(&room, 0, 0, 0);
+    struct hearth_session *session = open_session(&room, NULL);
+    text_of_turn(text, 2, 0);
+    turn(&room, session, text);
+    hearth_engine_trim(room.engine, UINT64_MAX);
+    text_of_turn(text, 2, 1);
+    struct reply reply = turn(&room, session, text);
+    assert_string_equal(reply.text, alone[1]);
+    assert_int_equal(reply.result.cached_tokens, 0);
+    assert_int_equal(reply.result.miss, HEARTH_MISS_EVICTED);
+    hearth_session_close(session);
+    close_room(&room);
+}
+
+static void conversations_with_the_same_beginning_share_it(void **state)
+{
+    (void)state;
+    struct room room;
+    open_room(&room, 0, 0, 0);
+    static const char system[] = "[{\"role\":\"system\",\"content\":\"youareahelpfulassistantthat"
+                                 "answersinasfewwordsaspossible\"}]";
+    for (int i = 0; i < 5; i++) {
+        char text[64];
+        struct hearth_session *session = open_session(&room, i % 2 ? "odd" : "even");
+        assert_int_equal(hearth_session_set_messages(session, system, sizeof system - 1, NULL), 0);
+        text_of_turn(text, (size_t)i + 3, 0);
+        struct reply reply = turn(&room, session, text);
+        assert_true(i == 0 || reply.result.cached_tokens > 50);
+        hearth_session_close(session);
+    }
+    close_room(&room);
+}
+
+static void an_edited_history_costs_what_is_different(void **state)
+{
+    (void)state;
+    struct room room;
+    char text[64];
+    open_room(&room, 0, 0, 0);
+    struct hearth_session *session = open_session(&room, NULL);
+    struct reply first = turn(&room, session, "hello");
+    text_of_turn(text, 4, 1);
+    turn(&room, session, text);
+    assert_int_equal(hearth_session_truncate(session, 2, NULL), 0);
+    struct reply other = turn(&room, session, "somethingelse");
+    assert_int_equal(other.result.miss, HEARTH_MISS_EDITED);
+    assert_in_range(other.result.cached_tokens,
+                    first.result.prompt_tokens + first.result.answer_tokens,
+                    first.result.prompt_tokens + first.result.answer_tokens + 8);
+    hearth_session_close(session);
+    close_room(&room);
+}
+
+static void a_fork_goes_on_from_what_was_computed(void **state)
+{
+    (void)state;
+    struct room room;
+    char alone[2][512], text[64];
+    answers_alone(0, 5, 2, alone);
+    open_room(&room, 0, 0, 0);
+    struct hearth_session *session = open_session(&room, NULL), *fork;
+    text_of_turn(text, 5, 0);
+    turn(&room, session, text);
+    assert_int_equal(hearth_session_fork(session, 2, "fork", &fork, NULL), 0);
+    turn(&room, session, "elsewhere");
+    text_of_turn(text, 5, 1);
+    struct reply reply = turn(&room, fork, text);
+    assert_string_equal(reply.text, alone[1]);
+    assert_true(reply.result.cached_tokens > 40);
+    assert_int_equal(hearth_session_count(fork), 4);
+    hearth_session_close(session);
+    hearth_session_close(fork);
+    close_room(&room);
+}
+
+/* ---- keys ---- */
+
+static void a_key_is_the_same_conversation_each_time(void **state)
+{
+    (void)state;
+    struct room room;
+    struct hearth_sessions_state now;
+    char text[64], *messages;
+    open_room(&room, 0, 0, 0);
+    struct hearth_session *session = open_session(&room, "k");
+    turn(&room, session, "hello");
+    hearth_session_close(session);
+    session = open_session(&room, "k");
+    assert_int_equal(hearth_session_count(session), 2);
+    text_of_turn(text, 6, 0);
+    struct reply reply = turn(&room, session, text);
+    assert_true(reply.result.cached_tokens > 10);
+    assert_int_equal(hearth_session_messages(session, &messages, NULL, NULL), 0);
+    assert_non_null(strstr(messages, "\"hello\""));
+    hearth_free(messages);
+    assert_int_equal(hearth_session_remove(session, NULL), 0);
+    struct hearth_session *fresh = open_session(&room, "k");
+    assert_int_equal(hearth_session_count(fresh), 0);
+    hearth_session_close(session);
+    hearth_session_close(fresh);
+    for (int i = 0; i < 3000; i++) {
+        char key[32];
+        snprintf(key, sizeof key, "many %d", i % 1500);
+        hearth_session_close(open_session(&room, key));
+    }
+    hearth_sessions_state(room.sessions, &now);
+    assert_int_equal(now.sessions, 1501);
+    assert_int_equal(hearth_session_open(room.sessions, "", &session, NULL), HEARTH_E_ARGUMENT);
+    assert_int_equal(hearth_session_open(room.sessions, "\xff", &session, NULL), HEARTH_E_ARGUMENT);
+    close_room(&room);
+}
+
+/* ---- company ---- */
+
+static void many_at_once_answer_as_each_alone(void **state)
+{
+    (void)state;
+    enum { COUNT = 20 };
+    for (size_t m = 0; m < 2; m++) {
+        struct room room;
+        struct hearth_session *sessions[COUNT];
+        static struct reply replies[COUNT];
+        static char alone[COUNT][2][512];
+        open_room(&room, m, 0, 0);
+        for (size_t i = 0; i < COUNT; i++) {
+            answers_alone(m, i, 2, alone[i]);
+            sessions[i] = open_session(&room, NULL);
+        }
+        for (size_t t = 0; t < 2; t++) {
+            char text[64];
+            for (size_t i = 0; i < COUNT; i++) {
+                text_of_turn(text, i, t);
+                say(sessions[i], text);
+                ask(sessions[i], &replies[i]);
+            }
+            run(&room);
+            for (size_t i = 0; i < COUNT; i++)
+                assert_string_equal(replies[i].text, alone[i][t]);
+        }
+        for (size_t i = 0; i < COUNT; i++)
+            hearth_session_close(sessions[i]);
+        close_room(&room);
+    }
+}
+
+static void when_memory_is_short_some_wait_and_all_are_answered(void **state)
+{
+    (void)state;
+    enum { COUNT = 12 };
+    struct room room;
+    struct hearth_session *sessions[COUNT];
+    static struct reply replies[COUNT];
+    static char alone[COUNT][1][512];
+    struct hearth_sessions_state now;
+    open_room(&room, 0, 0, 0);
+    struct hearth_session *one = open_session(&room, NULL);
+    char text[64];
+    text_of_turn(text, 0, 0);
+    turn(&room, one, text);
+    hearth_sessions_state(room.sessions, &now);
+    uint64_t of_one = now.memory.kv_bytes;
+    hearth_session_close(one);
+    close_room(&room);
+
+    open_room(&room, 0, of_one * 3, 0); /* answers_max is 8 */
+    for (size_t i = 0; i < COUNT; i++) {
+        answers_alone(0, i, 1, alone[i]);
+        sessions[i] = open_session(&room, NULL);
+        text_of_turn(text, i, 0);
+        say(sessions[i], text);
+        ask(sessions[i], &replies[i]);
+    }
+    do {
+        uint64_t wait;
+        hearth_sessions_step(room.sessions, &wait);
+        hearth_sessions_state(room.sessions, &now);
+        assert_true(now.memory.kv_bytes <= of_one * 3);
+    } while (now.running + now.waiting > 0);
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_true(replies[i].result.stop <= HEARTH_STOP_LENGTH);
+        assert_string_equal(replies[i].text, alone[i][0]);
+        hearth_session_close(sessions[i]);
+    }
+    close_room(&room);
+}
+
+static void a_second_prompt_waits_its_turn(void **state)
+{
+    (void)state;
+    struct room room;
+    struct reply first, second;
+    open_room(&room, 0, 0, 0);
+    struct hearth_session *session = open_session(&room, NULL);
+    say(session, "one");
+    ask(session, &first);
+    ask(session, &second);
+    assert_int_equal(hearth_session_append(session, "{\"role\":\"user\"}", 15, NULL),
+                     HEARTH_E_STATE);
+    run(&room);
+    assert_true(first.order < second.order);
+    assert_int_equal(hearth_session_count(session), 3);
+    hearth_session_close(session);
+    close_room(&room);
+}
+
+static void who_talks_comes_before_what_runs_in_the_background(void **state)
+{
+    (void)state;
+    enum { COUNT = 20 };
+    struct room room;
+    static struct reply replies[COUNT];
+    struct hearth_session *sessions[COUNT];
+    replies_ended = 0;
+    open_room(&room, 0, 0, 0);
+    for (size_t i = 0; i < COUNT; i++) {
+        sessions[i] = open_session(&room, NULL);
+        say(sessions[i], "hello");
+        replies[i] = (struct reply){0};
+        struct hearth_ask what = ask_for(&replies[i]);
+        what.background = i + 1 < COUNT;
+        ask_with(sessions[i], &what);
+    }
+    run(&room);
+    assert_in_range(replies[COUNT - 1].order, 1, 8);
+    for (size_t i = 0; i < COUNT; i++)
+        hearth_session_close(sessions[i]);
+    close_room(&room);
+}
+
+/* ---- cancelling ---- */
+
+static void a_cancelled_answer_keeps_its_text_and_disturbs_nobody(void **state)
+{
+    (void)state;
+    struct room room;
+    struct reply cancelled = {.cancel_after = 4}, other;
+    char alone[1][512], text[64];
+    answers_alone(0, 9, 1, alone);
+    open_room(&room, 0, 0, 0);
+    struct hearth_session *first = open_session(&room, NULL), *second = open_session(&room, NULL);
+    say(first, "hello");
+    struct hearth_ask what = ask_for(&cancelled);
+    ask_with(first, &what);
+    text_of_turn(text, 9, 0);
+    say(second, text);
+    ask(second, &other);
+    run(&room);
+    assert_int_equal(cancelled.result.stop, HEARTH_STOP_CANCELLED);
+    assert_in_range(strlen(cancelled.text), 4, 11);
+    assert_string_equal(other.text, alone[0]);
+    char *messages;
+    assert_int_equal(hearth_session_messages(first, &messages, NULL, NULL), 0);
+    assert_int_equal(hearth_session_count(first), 2);
+    hearth_free(messages);
+    struct reply next = turn(&room, first, "goon");
+    assert_true(next.result.cached_tokens > 10);
+    hearth_session_close(first);
+    hearth_session_close(second);
+    close_room(&room);
+}
+
+static void who_waits_can_be_cancelled_and_deadlines_hold(void **state)
+{
+    (void)state;
+    struct room room;
+    struct reply first, waiting, late = {0};
+    open_room(&room, 0, 0, 0);
+    struct hearth_session *session = open_session(&room, NULL), *other = open_session(&room, NULL);
+    say(session, "one");
+    say(other, "two");
+    ask(session, &first);
+    ask(session, &waiting);
+    hearth_request_cancel(waiting.request);
+    struct hearth_ask what = ask_for(&late);
+    what.deadline_ns = room.now + 20000;
+    what.max_tokens = 1000;
+    ask_with(other, &what);
+    run(&room);
+    assert_true(first.result.stop <= HEARTH_STOP_LENGTH);
+    assert_int_equal(waiting.result.stop, HEARTH_STOP_CANCELLED);
+    assert_int_equal(waiting.result.answer_tokens, 0);
+    assert_int_equal(late.result.stop, HEARTH_STOP_CANCELLED);
+    hearth_session_close(session);
+    hearth_session_close(other);
+    close_room(&room);
+}
+
+static void closing_everything_ends_what_runs(void **state)
+{
+    (void)state;
+    struct room room;
+    struct reply reply;
+    uint64_t wait;
+    open_room(&room, 0, 0, 0);
+    struct hearth_session *session = open_session(&room, "left open");
+    say(session, "hello");
+    ask(session, &reply);
+    hearth_sessions_step(room.sessions, &wait);
+    close_room(&room);
+    assert_true(reply.ended);
+    assert_int_equal(reply.result.stop, HEARTH_STOP_CANCELLED);
+}
+
+/* ---- idle ---- */
+
+static void after_five_idle_minutes_the_context_is_given_back(void **state)
+{
+    (void)state;
+    struct room room;
+    struct hearth_sessions_state now;
+    char alone[2][512], text[64];
+    uint64_t wait;
+    answers_alone(0, 7, 2, alone);
+    open_room(&room, 0, 0, 0);
+    struct hearth_session *session = open_session(&room, NULL);
+    text_of_turn(text, 7, 0);
+    turn(&room, session, text);
+    room.now += 4 * MINUTE_NS;
+    hearth_sessions_step(room.sessions, &wait);
+    assert_in_range(wait, MINUTE_NS - 1000000, MINUTE_NS);
+    hearth_sessions_state(room.sessions, &now);
+    assert_int_equal(now.held, 1);
+    assert_true(now.memory.kv_bytes > 0);
+    room.now += wait;
+    hearth_sessions_step(room.sessions, &wait);
+    hearth_sessions_state(room.sessions, &now);
+    assert_int_equal(now.held, 0);
+    assert_int_equal(now.memory.kv_bytes, 0);
+    text_of_turn(text, 7, 1);
+    struct reply reply = turn(&room, session, text);
+    assert_string_equal(reply.text, alone[1]);
+    hearth_session_close(session);
+    close_room(&room);
+}
+
+/* ---- what goes wrong ---- */
+
+static void a_request_that_cannot_be_answered_says_why_and_leaves_the_rest(void **state)
+{
+    (void)state;
+    struct room room;
+    struct reply reply;
+    open_room(&room, 0, 0, 40);
+    struct hearth_session *session = open_session(&room, NULL);
+    static const char bad[] = "[{\"role\":\"tool\",\"content\":\"x\"}]";
+    assert_int_equal(hearth_session_set_messages(session, bad, sizeof bad - 1, NULL), 0);
+    ask(session, &reply);
+    run(&room);
+    assert_int_equal(reply.result.stop, HEARTH_STOP_ERROR);
+    assert_int_equal(reply.result.error.code, HEARTH_E_TEMPLATE);
+    assert_int_equal(hearth_session_set_messages(session, "[]", 2, NULL), 0);
+    reply = turn(&room, session, "waytoolongforthiscontextofonlyfortytokens");
+    assert_int_equal(reply.result.error.code, HEARTH_E_LIMIT);
+    assert_non_null(strstr(reply.result.error.text, "the context holds 40"));
+    assert_int_equal(hearth_session_set_messages(session, "[]", 2, NULL), 0);
+    reply = turn(&room, session, "short");
+    assert_int_equal(reply.result.stop, HEARTH_STOP_LENGTH);
+    assert_int_equal(hearth_session_set_messages(session, "{}", 2, NULL), HEARTH_E_FORMAT);
+    assert_int_equal(hearth_session_append(session, "[1]", 3, NULL), HEARTH_E_FORMAT);
+    assert_int_equal(hearth_session_append(session, "{\"role\":", 8, NULL), HEARTH_E_FORMAT);
+    hearth_session_close(session);
+    close_room(&room);
+}
+
+static void a_full_context_ends_the_answer(void **state)
+{
+    (void)state;
+    struct room room;
+    open_room(&room, 0, 0, 30);
+    struct hearth_session *session = open_session(&room, NULL);
+    struct reply reply = turn(&room, session, "short");
+    assert_int_equal(reply.result.stop, HEARTH_STOP_CONTEXT);
+    assert_int_equal(reply.result.prompt_tokens + reply.result.answer_tokens, 30);
+    hearth_session_close(session);
+    close_room(&room);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    static const uint32_t types[] = {TYPE_Q8_0, TYPE_Q4_1, TYPE_F16};
+    static const char template[] =
+        "w94{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}"
+        "{% endif %}{{ m.role }}>{{ m.content }}w95{% endfor %}"
+        "{% if add_generation_prompt %}assistant>{% endif %}";
+    static const struct tiny_model shapes[2] = {
+        {"llama", VOCABULARY, 64, 2, 4, 2, 32, 96, 0, types, 3, 5, template},
+        {"gemma3", VOCABULARY, 64, 4, 3, 1, 32, 96, 40, types, 3, 6, template},
+    };
+    for (size_t m = 0; m < 2; m++) {
+        char path[TEST_PATH_MAX];
+        struct hearth_error err;
+        tiny_model_write(&shapes[m], path);
+        if (hearth_model_open(path, NULL, &models[m], &err))
+            fail_msg("%s", err.text);
+        remove(path);
+    }
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    for (size_t m = 0; m < 2; m++)
+        hearth_model_close(models[m]);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_turn_computes_only_what_is_new),
+        cmocka_unit_test(what_has_given_way_is_computed_again_and_said),
+        cmocka_unit_test(conversations_with_the_same_beginning_share_it),
+        cmocka_unit_test(an_edited_history_costs_what_is_different),
+        cmocka_unit_test(a_fork_goes_on_from_what_was_computed),
+        cmocka_unit_test(a_key_is_the_same_conversation_each_time),
+        cmocka_unit_test(many_at_once_answer_as_each_alone),
+        cmocka_unit_test(when_memory_is_short_some_wait_and_all_are_answered),
+        cmocka_unit_test(a_second_prompt_waits_its_turn),
+        cmocka_unit_test(who_talks_comes_before_what_runs_in_the_background),
+        cmocka_unit_test(a_cancelled_answer_keeps_its_text_and_disturbs_nobody),
+        cmocka_unit_test(who_waits_can_be_cancelled_and_deadlines_hold),
+        cmocka_unit_test(closing_everything_ends_what_runs),
+        cmocka_unit_test(after_five_idle_minutes_the_context_is_given_back),
+        cmocka_unit_test(a_request_that_cannot_be_answered_says_why_and_leaves_the_rest),
+        cmocka_unit_test(a_full_context_ends_the_answer),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
