@@ -21,10 +21,11 @@ struct strip {
     __m256i wanted; /* all bits set: the row is to be stored */
 };
 
-/* The activations that a block of weights meets. */
+/* The activations that a block of weights meets, and what to fetch meanwhile. */
 struct columns {
     const unsigned char *x;
     size_t stride;
+    const unsigned char *next;
 };
 
 INLINE const struct activation_q8 *q8_column(const struct columns *x, int c)
@@ -38,15 +39,28 @@ INLINE const struct activation_q8_256 *k_column(const struct columns *x, int c)
 }
 
 /* Rows follow each other without gaps: while block after block of 8 rows is computed, the same
- * number of bytes is fetched, in their order in memory, from the rows that come next. */
+ * number of bytes is fetched into the L2 cache, in their order in memory, from the rows that come
+ * next; a few lines at a time, because all at once they would hold up loads. */
 enum { FETCH_AHEAD = 8192 };
 
-INLINE const unsigned char *fetch(const unsigned char *at, size_t block_bytes)
+INLINE void fetch_part(const unsigned char *next, size_t block_bytes, int part, int parts)
+{
+    size_t lines = (8 * block_bytes + 63) / 64;
+    UNROLL
+    for (size_t i = lines * (size_t)part / (size_t)parts;
+         i < lines * (size_t)(part + 1) / (size_t)parts; i++)
+        _mm_prefetch((const void *)(next + 64 * i), _MM_HINT_T1);
+}
+
+/* A superblock of each row into the L1 cache: hardware prefetchers do not follow 8 streams well. */
+INLINE void fetch_rows(const unsigned char *p, size_t stride, size_t block_bytes)
 {
     UNROLL
-    for (size_t i = 0; i < 8 * block_bytes; i += 64)
-        _mm_prefetch((const void *)(at + i), _MM_HINT_T0);
-    return at + 8 * block_bytes;
+    for (size_t row = 0; row < 8; row++) {
+        UNROLL
+        for (size_t i = 0; i < block_bytes; i += 64)
+            _mm_prefetch((const void *)(p + row * stride + i), _MM_HINT_T0);
+    }
 }
 
 /* ---- bits and bytes ---- */
@@ -465,6 +479,7 @@ INLINE void multiply_q4_k(const unsigned char *p, size_t stride, const struct co
     for (int chunk = 0; chunk < 8; chunk++) { /* 16 bytes, two to a pair of sub-blocks */
         __m256i packed[4], low[4], high[4];
         int pair = chunk / 2, element = 64 * pair + 16 * (chunk % 2);
+        fetch_part(x->next, BLOCK_BYTES_Q4_K, chunk, 8);
         rows8_load_16(p + 16 + 16 * chunk, stride, packed);
         UNROLL
         for (int i = 0; i < 4; i++) {
@@ -494,6 +509,7 @@ INLINE void multiply_q5_k(const unsigned char *p, size_t stride, const struct co
         for (int pair = 0; pair < 4; pair++) {
             __m256i packed[4], low[4], high[4];
             int element = 64 * pair + 16 * half;
+            fetch_part(x->next, BLOCK_BYTES_Q5_K, 4 * half + pair, 8);
             rows8_load_16(p + 48 + 32 * pair + 16 * half, stride, packed);
             UNROLL
             for (int i = 0; i < 4; i++) {
@@ -522,6 +538,7 @@ INLINE void multiply_q6_k(const unsigned char *p, size_t stride, const struct co
     for (int part = 0; part < 4; part++) {
         int half = part / 2, chunk = part % 2;
         __m256i high[4], near[4], far[4], w[4];
+        fetch_part(x->next, BLOCK_BYTES_Q6_K, part, 4);
         rows8_load_16(p + 128 + 16 * part, stride, high);
         rows8_load_16(p + 64 * half + 16 * chunk, stride, near);
         rows8_load_16(p + 64 * half + 32 + 16 * chunk, stride, far);
@@ -554,6 +571,7 @@ INLINE void multiply_q2_k(const unsigned char *p, size_t stride, const struct co
     for (int part = 0; part < 4; part++) { /* see multiply_q6_k() */
         int half = part / 2, chunk = part % 2;
         __m256i packed[4], w[4];
+        fetch_part(x->next, BLOCK_BYTES_Q2_K, part, 4);
         rows8_load_16(p + 16 + 16 * part, stride, packed);
         UNROLL
         for (int j = 0; j < 4; j++) {
@@ -601,6 +619,7 @@ INLINE void multiply_q3_k(const unsigned char *p, size_t stride, const struct co
         UNROLL
         for (int half = 0; half < 2; half++) { /* see multiply_q6_k() */
             __m256i packed[4], w[4];
+            fetch_part(x->next, BLOCK_BYTES_Q3_K, 2 * chunk + half, 4);
             rows8_load_16(p + 32 + 32 * half + 16 * chunk, stride, packed);
             UNROLL
             for (int j = 0; j < 4; j++) {
@@ -657,6 +676,7 @@ INLINE void multiply_iq4_xs(const unsigned char *p, size_t stride, const struct 
     UNROLL
     for (int b = 0; b < 8; b++) {
         struct q8_weights block;
+        fetch_part(x->next, BLOCK_BYTES_IQ4_XS, b, 8);
         unpack_codes(p + 8 + 16 * b, stride, book, &block);
         __m256i scale = iq4_xs_scale_of(scales[b % 2], b / 2);
         add_runs(totals, block.w, x, columns, 32 * b, BITS_8, scale);
@@ -683,13 +703,14 @@ INLINE void store_sums(const struct strip *strip, const __m256 sums[MATVEC_COLUM
         for (int c = 0; c < count; c++)                                                            \
             sums[c] = _mm256_setzero_ps();                                                         \
         const unsigned char *p = strip->rows;                                                      \
-        const unsigned char *next = p + 8 * strip->row_bytes + FETCH_AHEAD;                        \
-        struct columns x = {strip->x, strip->x_stride};                                            \
+        struct columns x = {strip->x, strip->x_stride, p + 8 * strip->row_bytes + FETCH_AHEAD};    \
         for (size_t n = strip->blocks; n > 0; n--) {                                               \
-            next = fetch(next, BLOCK_BYTES_##type);                                                \
+            if (BLOCK_BYTES_##type > 64)                                                           \
+                fetch_rows(p + BLOCK_BYTES_##type, strip->row_bytes, BLOCK_BYTES_##type);          \
             multiply_##tag(p, strip->row_bytes, &x, count, sums);                                  \
             p += BLOCK_BYTES_##type;                                                               \
             x.x += sizeof(activation);                                                             \
+            x.next += 8 * BLOCK_BYTES_##type;                                                      \
         }                                                                                          \
         store_sums(strip, sums, count);                                                            \
     }
@@ -723,6 +744,7 @@ INLINE void store_sums(const struct strip *strip, const __m256 sums[MATVEC_COLUM
                                int columns, __m256 sums[MATVEC_COLUMNS_MAX])                       \
     {                                                                                              \
         struct q8_weights weights;                                                                 \
+        fetch_part(x->next, BLOCK_BYTES_##type, 0, 1);                                             \
         unpack_##tag(p, stride, &weights);                                                         \
         multiply_q8(&weights, (struct q8_shape){low, high, offset, minima}, x, columns, sums);     \
     }                                                                                              \
