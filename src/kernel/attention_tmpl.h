@@ -5,10 +5,14 @@
  * tile need not see the same tokens: hidden ones get a weight of 0. Each row's own chain of
  * operations is what it is alone. */
 
+/* Prefetches walk the next block from its first line to its last, whatever order the loops have: so
+ * the second cache's own prefetcher follows them. Into that cache, because the first holds the
+ * block that is being read. */
+
 /* A function whose row count must be a constant, so that its sums live in registers. */
 #if defined(__GNUC__)
 #define TILED static inline __attribute__((always_inline))
-#define ATTENTION_PREFETCH(address) __builtin_prefetch((address), 0, 3)
+#define ATTENTION_PREFETCH(address) __builtin_prefetch((address), 0, 2)
 #else
 #define TILED static inline
 #define ATTENTION_PREFETCH(address) ((void)(address))
@@ -90,8 +94,8 @@ TILED void scores_f16(const struct tile *tile, size_t n, size_t key_size, const 
             struct v16 key[V16_WIDE];
             for (size_t w = 0; w < V16_WIDE; w++)
                 key[w] = v16_load_f16(keys + 16 * w);
-            if (half == 0)
-                ATTENTION_PREFETCH(next + i * 64);
+            if (i % (2 / V16_WIDE) == 0)
+                ATTENTION_PREFETCH(next + (half * key_size / 2 + i * V16_WIDE / 2) * 64);
             for (size_t r = 0; r < n; r++) {
                 struct v16 q = v16_set(query[r]);
                 for (size_t w = 0; w < V16_WIDE; w++)
@@ -213,7 +217,7 @@ TILED void add_columns_f16(const struct tile *tile, size_t n, size_t size, const
         struct v16 value[V16_WIDE];
         for (size_t w = 0; w < width; w++)
             value[w] = v16_load_f16(rows + (size_t)t * size + at + 16 * w);
-        ATTENTION_PREFETCH(next + ((size_t)t * size + at) * 2);
+        ATTENTION_PREFETCH(next + (at / 16 * KV_BLOCK_TOKENS / 2 + (size_t)t * V16_WIDE / 2) * 64);
         for (size_t r = 0; r < n; r++) {
             struct v16 weight = v16_set(block->scores[r][t]);
             for (size_t w = 0; w < width; w++)
@@ -299,7 +303,7 @@ TILED void add_values_int(const struct tile *tile, size_t n, size_t size, const 
                 low = v16p_load_s8((const int8_t *)values + at);
                 high = v16p_load_s8((const int8_t *)values + at + 32);
             }
-            ATTENTION_PREFETCH(next + at);
+            ATTENTION_PREFETCH(next + (group * KV_BLOCK_TOKENS / 2 + pair) * (nibbles ? 32 : 64));
             for (size_t r = 0; r < n; r++) {
                 dot[r][0] = v16i_dot_pair(dot[r][0], low, weights.pairs[r][pair]);
                 dot[r][1] = v16i_dot_pair(dot[r][1], high, weights.pairs[r][pair]);
@@ -573,7 +577,7 @@ static void attention(const struct attention *task)
             const char *part = part_at(task, base, end, NULL);
             const char *next = part_at(task, base + KV_BLOCK_TOKENS, end, part);
             for (size_t i = 0; i < count; i++)
-                attend_block(task, &tiles[i], base, part, i == 0 ? next : part);
+                attend_block(task, &tiles[i], base, part, i + 1 == count ? next : part);
         }
         for (size_t i = 0; i < count; i++)
             merge_tile(task, &tiles[i]);
