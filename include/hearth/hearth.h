@@ -140,8 +140,8 @@ HEARTH_API int hearth_stream_flush(struct hearth_stream *stream, const char **te
 
 /* ---- engine ---- */
 
-/* How keys and values are stored. Quantized ones need heads of a multiple of 32 elements. What is
- * stored as Q4_0 is rotated before, so that it loses less. */
+/* How keys and values are stored. Quantized ones need heads of a multiple of 32 elements; they are
+ * rotated before they are rounded, and so lose less. */
 enum hearth_kv_type {
     HEARTH_KV_F16 = 0,
     HEARTH_KV_Q8_0 = 1,

@@ -87,7 +87,7 @@ static inline bool kv_type_fits(enum kv_type type, size_t size)
  * attention): see hadamard in vector.h. */
 static inline bool kv_type_rotates(enum kv_type type)
 {
-    return type == KV_Q4_0;
+    return type != KV_F16;
 }
 
 /* Bytes of one head's keys (values) in a block; multiples of 64. */
