@@ -44,14 +44,24 @@ HEARTH_API void hearth_free(void *allocated); /* NULL is fine */
 
 /* ---- model ---- */
 
-struct hearth_model_options {
-    /* Called while the model is opened, with 0 to 1; a return of false cancels. May be NULL. */
+struct hearth_model_options { /* zeroed: the defaults */
+    /* Called while the model is opened, with 0 to 1, and again by hearth_engine_step, on its
+     * thread, while it waits for weights that are still being read. A return of false cancels. May
+     * be NULL; must not call into the engine. */
     bool (*progress)(void *context, double fraction);
     void *progress_context;
+    bool no_mmap; /* read all weights into private memory before the call returns: for drives that
+                   * may vanish, and files that others may change */
+    bool mlock;   /* keep the weights in memory once they were read. HEARTH_E_LIMIT names the limit
+                   * where the system does not allow it */
+    bool vocabulary_only; /* only tokens and templates are wanted: weights are not read ahead */
 };
 
-/* Maps the file read-only and checks it; weights are used in place, never copied. The parts of a
- * split model are found beside the first. `options` may be NULL. HEARTH_E_UNSUPPORTED names an
+/* Maps the file read-only and checks it; weights are used in place. They are read in the
+ * background, in the order in which a step uses them, and a step waits for each layer until it is
+ * there; where they do not fit the memory they are read as they are used, again in each step. While
+ * a model is mapped its file must not be cut short: the process would receive SIGBUS. The parts of
+ * a split model are found beside the first. `options` may be NULL. HEARTH_E_UNSUPPORTED names an
  * architecture, tensor type or tokenizer that does not work, and those that do. */
 HEARTH_API int hearth_model_open(const char *path, const struct hearth_model_options *options,
                                  struct hearth_model **out, struct hearth_error *err);

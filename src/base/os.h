@@ -17,13 +17,24 @@ void os_pages_free(void *memory, size_t size);
 void os_pages_discard(void *memory, size_t size);
 
 /* ---- files ---- */
+/* Opens a file for reading. Errors say what is wrong but not the file's name, here and below. */
+int os_open_path(const char *path, int *fd, struct hearth_error *err);
+
 struct os_mapping {
     const void *data; /* NULL for an empty file */
     size_t size;
 };
-/* Maps a whole regular file read-only; the error says what is wrong but not the file's name. */
-int os_map_path(const char *path, struct os_mapping *out, struct hearth_error *err);
+/* Maps a whole regular file read-only. */
 int os_map_fd(int fd, struct os_mapping *out, struct hearth_error *err);
+int os_map_path(const char *path, struct os_mapping *out, struct hearth_error *err);
+/* Told of the fraction that has been read; false cancels. */
+struct os_reading {
+    bool (*go_on)(void *context, double fraction);
+    void *context;
+};
+/* Reads it into private memory instead, which nothing that happens to the file can change. */
+int os_copy_fd(int fd, const struct os_reading *reading, struct os_mapping *out,
+               struct hearth_error *err);
 void os_unmap(struct os_mapping mapping);
 /* Files that are written from the beginning: a new one at a path where none is, or one in a
  * directory that has no name and is gone when it is closed, however the program ends. The
@@ -33,6 +44,11 @@ int os_file_create_unnamed(const char *directory, struct hearth_error *err);
 int os_file_write(int fd, const void *bytes, size_t size, struct hearth_error *err);
 int os_file_sync(int fd, struct hearth_error *err); /* until it is on the disk */
 void os_file_close(int fd);
+/* Reads what is not in memory of a part of a mapping, and fills its page tables; false where the
+ * system cannot or the file has become shorter. */
+bool os_pages_populate(const void *data, size_t size);
+/* Keeps a mapping in memory from when it is first touched; the error names the limit. */
+int os_pages_lock(const void *data, size_t size, struct hearth_error *err);
 /* Makes a directory and what is missing above it, for the user alone; true where it exists then. */
 bool os_make_private_directories(const char *path);
 
@@ -50,17 +66,24 @@ void os_thread_join(struct os_thread *thread);
 void os_thread_pause(void); /* a hint inside a spin loop */
 /* Sleeps while *word == expected, until woken (or spuriously). */
 void os_wait(const _Atomic uint32_t *word, uint32_t expected);
+/* The same for at most so long. */
+void os_wait_for(const _Atomic uint32_t *word, uint32_t expected, uint64_t ns);
 void os_wake(const _Atomic uint32_t *word, uint32_t count); /* at most so many that wait */
-/* How many threads can really run: affinity mask and cgroup quota considered; at least 1. */
-unsigned os_usable_cores(void);
 
-/* ---- processor ---- */
-/* What only the system can say: a program may not read ARM's identification registers. All false on
- * other processors. */
-struct os_arm_features {
-    bool dotprod, i8mm;
-};
-struct os_arm_features os_arm_features(void);
+/* ---- what this process may use ---- */
+/* Threads that compute best and leave the user a machine to work with. One for each core of the
+ * affinity mask: the second thread of a core adds nothing to products that fill its units. Slow
+ * cores beside fast ones are left out, a loop would wait for them. Where no processor would be left
+ * over, of more than four one is. A quota of control groups is rounded to the nearest number: half
+ * a core more is worth the pauses in which the system enforces it, a tenth is not. At least 1. */
+unsigned os_default_threads(void);
+/* Bytes that can be taken without swapping, pages of files counted as free. */
+uint64_t os_available_memory(void);
+
+/* For tests: the same, with the system's files looked up below another root directory. */
+unsigned os_default_threads_at(const char *root, const bool *cpus, unsigned count);
+uint64_t os_quota_at(const char *root); /* thousandths of a core; UINT64_MAX: none */
+uint64_t os_available_memory_at(const char *root);
 
 /* ---- this process's memory, in bytes ---- */
 struct os_memory {
@@ -83,5 +106,11 @@ bool os_input_waits(int fd); /* whether a read would return at once */
 bool os_wait_input(int fd, bool (*interrupted)(void));
 /* Bytes read; 0 at the end of the input, negative on failure. */
 ptrdiff_t os_read(int fd, void *bytes, size_t size);
+/* Installs a handler for an access to a mapped file that cannot be served (SIGBUS): the file was
+ * cut short, or its drive is gone. It must be async-signal-safe; where it returns the process is
+ * killed. */
+void os_on_bus_error(void (*on_bus_error)(void));
+/* Writes to standard error, async-signal-safe. */
+void os_write_error(const char *text);
 
 #endif

@@ -19,6 +19,7 @@ struct bench_settings {
     const char *model, *synthetic, *out;
     struct count_list prompts, depths, batches;
     uint32_t generated, threads, rounds;
+    struct load_settings load;
     int kv_type;
     int64_t seed;
     bool json;
@@ -347,7 +348,7 @@ static int load_unnamed(struct bench *bench, struct hearth_error *err)
         return fd;
     status = write_model(bench->settings->synthetic, fd, false, err);
     if (!status)
-        status = load_model_fd(&bench->loaded, fd, err);
+        status = load_model_fd(&bench->loaded, fd, &bench->settings->load, err);
     os_file_close(fd);
     return status;
 }
@@ -364,7 +365,7 @@ static int load_written(struct bench *bench, struct hearth_error *err)
     if (status)
         remove(path);
     interrupt_leave();
-    return status ? status : load_model(&bench->loaded, path, err);
+    return status ? status : load_model(&bench->loaded, path, &bench->settings->load, err);
 }
 
 /* ---- all of it ---- */
@@ -433,9 +434,10 @@ static int prepare(struct bench *bench, struct hearth_error *err)
     bench->random = random_from_seed((uint64_t)settings->seed);
     int status = plan(bench, err);
     if (!status)
-        status = !settings->synthetic ? load_model(&bench->loaded, settings->model, err)
-                 : settings->out      ? load_written(bench, err)
-                                      : load_unnamed(bench, err);
+        status = !settings->synthetic
+                     ? load_model(&bench->loaded, settings->model, &settings->load, err)
+                 : settings->out ? load_written(bench, err)
+                                 : load_unnamed(bench, err);
     return status ? status : load_engine(&bench->loaded, &options, err);
 }
 
@@ -524,6 +526,7 @@ static const struct option bench_options[] = {
      "as many as there are cores to use", "Compute with N threads."},
     {"kv", '\0', OPTION_CHOICE, "TYPE", 0, 0, load_kv_types, AT(kv_type), "Engine", NULL,
      "How the KV cache is stored."},
+    LOAD_OPTIONS(AT(load)),
     {"json", '\0', OPTION_FLAG, NULL, 0, 0, NULL, AT(json), "Output", NULL,
      "Print one JSON object: load_ms; prefill with tokens and tokens_per_s; decode with depth, "
      "batch and tokens_per_s; memory with private_mib, mapped_mib and peak_mib; limits with "

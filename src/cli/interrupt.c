@@ -23,9 +23,18 @@ static void on_interrupt(void)
         hearth_sequence_cancel(atomic_load(&to_cancel));
 }
 
+static void on_bus_error(void)
+{
+    os_write_error(
+        "\nhearth: a file that is in use, most likely the model, can no longer be read: it was "
+        "cut short, or its drive failed or is gone\n");
+    _Exit(EXIT_CODE_ERROR);
+}
+
 void interrupt_init(void)
 {
     os_on_interrupt(on_interrupt);
+    os_on_bus_error(on_bus_error);
 }
 
 void interrupt_cancel(struct hearth_sequence *sequence)

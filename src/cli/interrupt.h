@@ -10,6 +10,7 @@
 
 #include "hearth/hearth.h"
 
+/* Also makes a mapped file that can no longer be read a sentence and exit code 1. */
 void interrupt_init(void);
 /* From now on Ctrl-C cancels this sequence, until interrupt_leave or interrupt_remember. */
 void interrupt_cancel(struct hearth_sequence *sequence);

@@ -4,39 +4,48 @@
 
 #include "base/os.h"
 #include "cli/console.h"
-#include "cli/progress.h"
 
 const char *const load_kv_types[] = {"f16", "q8_0", "q4_0", "q8_0:q4_0", NULL};
 
 static bool on_progress(void *context, double fraction)
 {
     progress_update(context, fraction, NULL);
+    if (fraction >= 1.0)
+        progress_end(context);
     return true;
 }
 
 /* From `path`, or where that is NULL from `fd`. */
-static int open_model(struct loaded *loaded, const char *path, int fd, struct hearth_error *err)
+static int open_model(struct loaded *loaded, const char *path, int fd,
+                      const struct load_settings *settings, struct hearth_error *err)
 {
-    struct progress progress;
-    struct hearth_model_options options = {.progress = on_progress, .progress_context = &progress};
-    progress_begin(&progress, "opening the model");
+    struct hearth_model_options options = {
+        .progress = on_progress,
+        .progress_context = &loaded->progress,
+        .vocabulary_only = !settings,
+        .no_mmap = settings && settings->no_mmap,
+        .mlock = settings && settings->mlock,
+    };
+    progress_begin(&loaded->progress, "reading the model");
     int status = path ? hearth_model_open(path, &options, &loaded->model, err)
                       : hearth_model_open_fds(&fd, 1, &options, &loaded->model, err);
-    progress_end(&progress);
-    loaded->load_ns += os_monotonic_ns() - progress.begin_ns;
+    progress_end(&loaded->progress);
+    loaded->load_ns += os_monotonic_ns() - loaded->progress.begin_ns;
     if (!status)
         hearth_model_info(loaded->model, &loaded->info);
     return status;
 }
 
-int load_model(struct loaded *loaded, const char *path, struct hearth_error *err)
+int load_model(struct loaded *loaded, const char *path, const struct load_settings *settings,
+               struct hearth_error *err)
 {
-    return open_model(loaded, path, -1, err);
+    return open_model(loaded, path, -1, settings, err);
 }
 
-int load_model_fd(struct loaded *loaded, int fd, struct hearth_error *err)
+int load_model_fd(struct loaded *loaded, int fd, const struct load_settings *settings,
+                  struct hearth_error *err)
 {
-    return open_model(loaded, NULL, fd, err);
+    return open_model(loaded, NULL, fd, settings, err);
 }
 
 int load_engine(struct loaded *loaded, const struct hearth_engine_options *options,

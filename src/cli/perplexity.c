@@ -23,6 +23,7 @@
 struct perplexity_settings {
     const char *model, *file;
     uint32_t context, chunks, threads;
+    struct load_settings load;
     int kv_type;
     bool json;
     const char *kl, *save;
@@ -164,7 +165,7 @@ static int prepare(struct measurement *m, struct hearth_error *err)
         .kv_type = (enum hearth_kv_type)settings->kv_type,
     };
     m->chunk_tokens = settings->context ? settings->context : CHUNK_TOKENS_DEFAULT;
-    int status = load_model(&m->loaded, settings->model, err);
+    int status = load_model(&m->loaded, settings->model, &settings->load, err);
     if (!status)
         status = find_bos(m, err);
     if (!status && settings->file)
@@ -379,6 +380,7 @@ static const struct option perplexity_options[] = {
      "as many as there are cores to use", "Compute with N threads."},
     {"kv", '\0', OPTION_CHOICE, "TYPE", 0, 0, load_kv_types, AT(kv_type), "Engine", NULL,
      "How the KV cache is stored."},
+    LOAD_OPTIONS(AT(load)),
     {"json", '\0', OPTION_FLAG, NULL, 0, 0, NULL, AT(json), "Output", NULL,
      "Print one JSON object: perplexity, perplexity_error, tokens, chunks, context; with --kl also "
      "kl_divergence, kl_divergence_error, kl_median, kl_99, kl_max, top1_agreement, "

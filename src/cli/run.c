@@ -237,7 +237,7 @@ static int open_run(struct run *run, struct hearth_error *err)
         .threads = settings->threads,
         .kv_type = (enum hearth_kv_type)settings->kv_type,
     };
-    int status = load_model(&run->loaded, settings->model, err);
+    int status = load_model(&run->loaded, settings->model, &settings->load, err);
     if (status)
         return status;
     run->plain = settings->raw || !run->loaded.info.has_template;
@@ -371,6 +371,7 @@ static const struct option run_options[] = {
     {"kv", '\0', OPTION_CHOICE, "TYPE", 0, 0, load_kv_types, AT(kv_type), "Engine", NULL,
      "How the KV cache is stored. q8_0 takes about half of the memory of f16 and rounds a little; "
      "q4_0 takes a quarter and rounds more; q8_0:q4_0 stores keys as q8_0, values as q4_0."},
+    LOAD_OPTIONS(AT(load)),
 
     {"spec-type", '\0', OPTION_CHOICE, "TYPE", 0, 0, spec_types, AT(spec_type), "Engine", NULL,
      "Speculative decoding: ngram computes guesses of the next tokens, taken from the text so far, "

@@ -13,6 +13,7 @@ enum spec_type { SPEC_NGRAM, SPEC_NONE };
 struct run_settings {
     const char *model, *prompt;
     uint32_t max_tokens, context, threads;
+    struct load_settings load;
     int64_t seed; /* negative: a random one */
     const char *system;
     int kv_type, spec_type, mirostat; /* indices of their choices */

@@ -113,7 +113,7 @@ static enum exit_code run_tokenize(const struct program *program, const void *gi
     struct loaded loaded = {0};
     struct tokens tokens = {0};
     (void)program;
-    int status = load_model(&loaded, settings->model, &err);
+    int status = load_model(&loaded, settings->model, NULL, &err);
     tokens.model = loaded.model;
     if (!status)
         status = tokenize_input(settings, &tokens, &err);

@@ -15,7 +15,7 @@
 
 struct part {
     struct os_mapping mapping;
-    bool mapped; /* by us; else the bytes are the caller's */
+    bool mapped; /* or copied, by us; else the bytes are the caller's */
     struct gguf_reader in;
     struct gguf_header header;
     uint32_t alignment;
@@ -37,6 +37,7 @@ struct source {
     const int *fds;
     const struct text *memory;
     size_t count; /* parts; for a path, 1 until the file says more */
+    struct gguf_options options;
 };
 
 /* "-NNNNN-of-MMMMM.gguf" at the end of a path. */
@@ -121,6 +122,33 @@ static int out_of_memory(struct hearth_error *err)
     return error_set(err, HEARTH_E_MEMORY, "out of memory");
 }
 
+struct part_progress {
+    const struct source *source;
+    size_t index;
+};
+
+static bool go_on(void *context, double fraction)
+{
+    const struct part_progress *part = context;
+    const struct gguf_options *options = &part->source->options;
+    double parts = (double)part->source->count;
+    return !options->progress ||
+           options->progress(options->progress_context, ((double)part->index + fraction) / parts);
+}
+
+static int map_fd(struct source *source, size_t index, int fd, struct part *part,
+                  struct hearth_error *err)
+{
+    struct part_progress progress = {source, index};
+    struct os_reading reading = {go_on, &progress};
+    int status = source->options.copy ? os_copy_fd(fd, &reading, &part->mapping, err)
+                                      : os_map_fd(fd, &part->mapping, err);
+    part->mapped = status == 0;
+    if (!status && source->options.lock)
+        status = os_pages_lock(part->mapping.data, part->mapping.size, err);
+    return status;
+}
+
 static int map_part(struct source *source, size_t index, struct part *part,
                     struct hearth_error *err)
 {
@@ -128,14 +156,15 @@ static int map_part(struct source *source, size_t index, struct part *part,
         part->mapping = (struct os_mapping){source->memory[index].data, source->memory[index].size};
         return 0;
     }
-    int status;
-    if (source->path) {
-        const char *path = part_path(source, index);
-        status = path ? os_map_path(path, &part->mapping, err) : out_of_memory(err);
-    } else {
-        status = os_map_fd(source->fds[index], &part->mapping, err);
-    }
-    part->mapped = status == 0;
+    if (source->fds)
+        return map_fd(source, index, source->fds[index], part, err);
+    const char *path = part_path(source, index);
+    int fd = -1;
+    int status = path ? os_open_path(path, &fd, err) : out_of_memory(err);
+    if (status)
+        return status;
+    status = map_fd(source, index, fd, part, err);
+    os_file_close(fd);
     return status;
 }
 
@@ -436,9 +465,17 @@ static int open_source(struct source *source, struct gguf **out, struct hearth_e
     return status;
 }
 
+static const struct gguf_options defaults;
+
 int gguf_open(const char *path, struct gguf **out, struct hearth_error *err)
 {
-    struct source source = {.path = path, .count = 1};
+    return gguf_open_with(path, &defaults, out, err);
+}
+
+int gguf_open_with(const char *path, const struct gguf_options *options, struct gguf **out,
+                   struct hearth_error *err)
+{
+    struct source source = {.path = path, .count = 1, .options = *options};
     return open_source(&source, out, err);
 }
 
@@ -452,7 +489,13 @@ static int check_part_count(size_t count, struct hearth_error *err)
 
 int gguf_open_fds(const int *fds, size_t count, struct gguf **out, struct hearth_error *err)
 {
-    struct source source = {.fds = fds, .count = count};
+    return gguf_open_fds_with(fds, count, &defaults, out, err);
+}
+
+int gguf_open_fds_with(const int *fds, size_t count, const struct gguf_options *options,
+                       struct gguf **out, struct hearth_error *err)
+{
+    struct source source = {.fds = fds, .count = count, .options = *options};
     int status = check_part_count(count, err);
     return status ? status : open_source(&source, out, err);
 }

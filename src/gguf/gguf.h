@@ -77,6 +77,20 @@ int gguf_open_fds(const int *fds, size_t count, struct gguf **out, struct hearth
 int gguf_open_memory(const struct text *parts, size_t count, struct gguf **out,
                      struct hearth_error *err);
 
+/* How the bytes of a file get into memory; zeroed: mapped, and read when they are first touched. */
+struct gguf_options {
+    bool copy; /* read the files into private memory; the view does without them from then on */
+    bool lock; /* keep in memory what was touched; HEARTH_E_LIMIT where the system does not allow it
+                */
+    /* Called while files are copied, with the fraction of all that has been read; false cancels. */
+    bool (*progress)(void *context, double fraction);
+    void *progress_context;
+};
+int gguf_open_with(const char *path, const struct gguf_options *options, struct gguf **out,
+                   struct hearth_error *err);
+int gguf_open_fds_with(const int *fds, size_t count, const struct gguf_options *options,
+                       struct gguf **out, struct hearth_error *err);
+
 void gguf_close(struct gguf *gguf); /* NULL is fine */
 
 uint32_t gguf_version(const struct gguf *gguf);

@@ -87,7 +87,7 @@ static int open_engine(struct hearth_engine *engine, const struct hearth_engine_
     engine->prefix = kv_prefix_create(engine->kv);
     if (!engine->prefix)
         return error_set(err, HEARTH_E_MEMORY, "no memory for the prefix cache");
-    engine->pool = pool_create(options->threads ? options->threads : os_usable_cores());
+    engine->pool = pool_create(options->threads ? options->threads : os_default_threads());
     if (!engine->pool)
         return error_set(err, HEARTH_E_MEMORY, "cannot start %u threads", options->threads);
     struct forward_options forward = {

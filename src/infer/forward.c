@@ -11,6 +11,9 @@
 /* Rows of a matrix that one item of a parallel product computes: whole panels of every tier. */
 #define PRODUCT_ROWS 64
 
+/* Between two looks at cancelled sequences, while weights are waited for. */
+#define WAIT_NS 20000000u
+
 struct forward {
     struct forward_options options;
     struct workspace workspace;
@@ -372,6 +375,20 @@ static bool all_cancelled(const struct batch *batch)
     return true;
 }
 
+/* Until a stage of the weights has been read; between two looks whether anybody still wants it. */
+static int wait_for_weights(const struct forward *forward, uint32_t stage, struct hearth_error *err)
+{
+    const struct loader *loader = forward->options.model->loader;
+    bool waited = false, wanted = true;
+    while (wanted && !loader_wait(loader, stage, WAIT_NS)) {
+        wanted = !all_cancelled(forward->batch) && loader_report(loader);
+        waited = true;
+    }
+    if (wanted && waited)
+        wanted = loader_report(loader); /* the last stage brings it to 1 */
+    return wanted ? 0 : error_set(err, HEARTH_E_CANCELLED, "cancelled");
+}
+
 static void over_rows(struct forward *forward,
                       void (*step)(void *context, size_t row, unsigned thread))
 {
@@ -581,14 +598,19 @@ int forward_run(struct forward *forward, const struct batch *batch, struct heart
     if (status)
         return status;
     forward->batch = batch;
-    over_rows(forward, begin_row);
     for (uint32_t l = 0; l < model->shape.layer_count && !status; l++) {
         forward->layer = &model->layers[l];
         forward->layer_index = l;
         if (all_cancelled(batch))
             return error_set(err, HEARTH_E_CANCELLED, "cancelled");
-        status = run_layer(forward, err);
+        status = wait_for_weights(forward, l, err);
+        if (!status && l == 0)
+            over_rows(forward, begin_row);
+        if (!status)
+            status = run_layer(forward, err);
     }
+    if (!status)
+        status = wait_for_weights(forward, model->shape.layer_count, err);
     if (!status)
         run_output(forward);
     return status;

@@ -241,7 +241,8 @@ static void add_memory(json_t *root, struct gguf *gguf, const char *path)
 {
     struct model *model;
     struct hearth_error why;
-    int status = model_open(gguf, &model, &why);
+    struct model_options options = {.load = false};
+    int status = model_open(gguf, &options, &model, &why);
     if (status) {
         error_prefix(&why, status, "%s", path);
         json_object_set_new(root, "problem", metadata_string(text_of(why.text)));

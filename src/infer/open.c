@@ -25,9 +25,21 @@ void hearth_free(void *allocated)
 
 /* ---- model ---- */
 
+static const struct hearth_model_options defaults;
+
 static bool report(const struct hearth_model_options *options, double fraction)
 {
-    return !options || !options->progress || options->progress(options->progress_context, fraction);
+    return !options->progress || options->progress(options->progress_context, fraction);
+}
+
+static struct gguf_options file_options(const struct hearth_model_options *options)
+{
+    return (struct gguf_options){
+        .copy = options->no_mmap,
+        .lock = options->mlock,
+        .progress = options->progress,
+        .progress_context = options->progress_context,
+    };
 }
 
 static int finish_open(struct gguf *gguf, const struct hearth_model_options *options,
@@ -38,8 +50,14 @@ static int finish_open(struct gguf *gguf, const struct hearth_model_options *opt
         gguf_close(gguf);
         return error_set(err, HEARTH_E_MEMORY, "no memory for a model");
     }
-    int status = model_open(gguf, &model->model, err);
-    if (!status && !report(options, 1.0))
+    struct model_options own = {
+        .load = !options->vocabulary_only && !options->no_mmap,
+        .progress = {options->progress, options->progress_context},
+    };
+    int status = model_open(gguf, &own, &model->model, err);
+    bool go_on = !status && (model->model->loader ? loader_report(model->model->loader)
+                                                  : report(options, 1.0));
+    if (!status && !go_on)
         status = error_set(err, HEARTH_E_CANCELLED, "cancelled");
     if (status) {
         hearth_model_close(model);
@@ -53,9 +71,11 @@ int hearth_model_open(const char *path, const struct hearth_model_options *optio
                       struct hearth_model **out, struct hearth_error *err)
 {
     struct gguf *gguf;
+    options = options ? options : &defaults;
+    struct gguf_options file = file_options(options);
     if (!report(options, 0.0))
         return error_set(err, HEARTH_E_CANCELLED, "cancelled");
-    int status = gguf_open(path, &gguf, err);
+    int status = gguf_open_with(path, &file, &gguf, err);
     if (status)
         return status;
     status = finish_open(gguf, options, out, err);
@@ -66,9 +86,11 @@ int hearth_model_open_fds(const int *fds, size_t count, const struct hearth_mode
                           struct hearth_model **out, struct hearth_error *err)
 {
     struct gguf *gguf;
+    options = options ? options : &defaults;
+    struct gguf_options file = file_options(options);
     if (!report(options, 0.0))
         return error_set(err, HEARTH_E_CANCELLED, "cancelled");
-    int status = gguf_open_fds(fds, count, &gguf, err);
+    int status = gguf_open_fds_with(fds, count, &file, &gguf, err);
     return status ? status : finish_open(gguf, options, out, err);
 }
 

@@ -192,7 +192,8 @@ static int find_architecture(struct model *model, struct hearth_error *err)
     return status;
 }
 
-static int open_parts(struct model *model, struct hearth_error *err)
+static int open_parts(struct model *model, const struct model_options *options,
+                      struct hearth_error *err)
 {
     int status = find_architecture(model, err);
     if (status)
@@ -206,6 +207,9 @@ static int open_parts(struct model *model, struct hearth_error *err)
     status = bind_tensors(model, err);
     if (status)
         return status;
+    /* beside the tokenizer, which is most of the work that is left */
+    if (options->load)
+        model->loader = loader_start(model->gguf, model->shape.layer_count, &options->progress);
     status = set_up_rope(model, err);
     if (status)
         return status;
@@ -215,7 +219,8 @@ static int open_parts(struct model *model, struct hearth_error *err)
     return read_template(model, err);
 }
 
-int model_open(struct gguf *gguf, struct model **out, struct hearth_error *err)
+int model_open(struct gguf *gguf, const struct model_options *options, struct model **out,
+               struct hearth_error *err)
 {
     struct model *model = MEM_NEW(struct model);
     if (!model) {
@@ -223,7 +228,7 @@ int model_open(struct gguf *gguf, struct model **out, struct hearth_error *err)
         return error_set(err, HEARTH_E_MEMORY, "no memory for a model");
     }
     model->gguf = gguf;
-    int status = open_parts(model, err);
+    int status = open_parts(model, options, err);
     if (status) {
         model_close(model);
         return status;
@@ -236,6 +241,7 @@ void model_close(struct model *model)
 {
     if (!model)
         return;
+    loader_stop(model->loader);
     chat_template_free(model->chat_template);
     tokenizer_close(model->tokenizer);
     rope_finish(&model->rope);

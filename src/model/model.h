@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "gguf/gguf.h"
 #include "model/architecture.h"
+#include "model/loader.h"
 #include "model/rope.h"
 #include "model/template.h"
 #include "model/tokenizer.h"
@@ -46,10 +47,17 @@ struct model {
     struct rope rope, window_rope;
     struct tokenizer *tokenizer;
     struct chat_template *chat_template; /* NULL where the file has none */
+    struct loader *loader;               /* NULL where nobody computes, or none could start */
+};
+
+struct model_options {
+    bool load; /* bring the weights into memory in the background */
+    struct loader_progress progress;
 };
 
 /* Takes over `gguf`, which is closed with the model, or at once on failure. */
-int model_open(struct gguf *gguf, struct model **out, struct hearth_error *err);
+int model_open(struct gguf *gguf, const struct model_options *options, struct model **out,
+               struct hearth_error *err);
 void model_close(struct model *model);
 
 #endif
