@@ -6,9 +6,9 @@
 #include "base/memory.h"
 #include "base/os.h"
 
-/* Brought in by one call, which cannot be stopped: a slow disk reads it in 20 ms. Calls end where a
- * huge page does, or it would be brought in by halves. */
-#define PIECE_BYTES ((uintptr_t)2 << 20)
+/* Brought in by one call, which cannot be stopped, and which holds up whoever changes the address
+ * space meanwhile, as malloc does: 10 µs where the file is cached in small pages. */
+#define PIECE_BYTES ((uintptr_t)256 << 10)
 
 struct range {
     uint32_t stage;
