@@ -74,8 +74,9 @@ void os_wake(const _Atomic uint32_t *word, uint32_t count); /* at most so many t
 /* Threads that compute best and leave the user a machine to work with. One for each core of the
  * affinity mask: the second thread of a core adds nothing to products that fill its units. Slow
  * cores beside fast ones are left out, a loop would wait for them. Where no processor would be left
- * over, of more than four one is. A quota of control groups is rounded to the nearest number: half
- * a core more is worth the pauses in which the system enforces it, a tenth is not. At least 1. */
+ * over, of more than four one is. A quota of control groups is rounded down: a thread that the
+ * system pauses in the middle of an item holds up all others (with 1.5 cores, two threads decoded
+ * at 0.8 of the speed of one). At least 1. */
 unsigned os_default_threads(void);
 /* Bytes that can be taken without swapping, pages of files counted as free. */
 uint64_t os_available_memory(void);

@@ -311,7 +311,7 @@ unsigned os_default_threads_at(const char *root, const bool *cpus, unsigned coun
         cores--;
     uint64_t quota = os_quota_at(root);
     if (quota < (uint64_t)cores * 1000)
-        cores = (unsigned)((quota + 500) / 1000);
+        cores = (unsigned)(quota / 1000);
     return cores ? cores : 1;
 }
 

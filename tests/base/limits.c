@@ -153,13 +153,13 @@ static void the_lowest_quota_of_nested_groups_binds(void **state)
     assert_int_equal(os_quota_at(machine->root), 400);
 }
 
-static void a_quota_is_rounded_to_the_nearest_number_of_threads(void **state)
+static void a_quota_is_rounded_down_to_whole_threads(void **state)
 {
     struct machine *machine = *state;
     static const struct {
         const char *quota;
         unsigned threads;
-    } cases[] = {{"10000 100000", 1},  {"140000 100000", 1}, {"150000 100000", 2},
+    } cases[] = {{"10000 100000", 1},  {"140000 100000", 1}, {"190000 100000", 1},
                  {"230000 100000", 2}, {"900000 100000", 4}, {"0 100000", 1}};
     put_processors(machine, 4, false);
     put_version2(machine, "/app");
@@ -249,7 +249,7 @@ int main(void)
         ON_MACHINE(slow_cores_are_left_out),
         ON_MACHINE(cores_of_much_less_capacity_are_left_out),
         ON_MACHINE(the_lowest_quota_of_nested_groups_binds),
-        ON_MACHINE(a_quota_is_rounded_to_the_nearest_number_of_threads),
+        ON_MACHINE(a_quota_is_rounded_down_to_whole_threads),
         ON_MACHINE(version_1_is_read_too),
         ON_MACHINE(memory_is_the_least_of_machine_and_groups),
         ON_MACHINE(odd_files_are_survived),
