@@ -570,7 +570,8 @@ INLINE void float_tile_avx512(const struct float_tile *tile, int rows, int colum
                                                4,                                                  \
                                                {tag##_1x1, tag##_1x2, tag##_1x3, tag##_1x4},       \
                                                {tag##_4x1, tag##_4x2, tag##_4x3, tag##_4x4}};      \
-        matmul_float_rows(task, &type);                                                            \
+        if (!matvec_avx512(task))                                                                  \
+            matmul_float_rows(task, &type);                                                        \
     }
 DEFINE_FLOAT_MATMUL(f32, KIND_F32)
 DEFINE_FLOAT_MATMUL(f16, KIND_F16)

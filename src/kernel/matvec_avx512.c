@@ -1,5 +1,5 @@
 /* Products with one to four columns, with AVX-512: a lane is one of 16 rows, as in matmul_avx512.c,
- * but what is loaded is multiplied at once.
+ * but what is loaded is multiplied at once. (In rows of floats a lane is an element, as ever.)
  *
  * The cost is uops per byte of weights: two 512-bit ones a cycle must keep up with memory. */
 #include <assert.h>
@@ -12,11 +12,11 @@
 #include "kernel/matvec.h"
 #include "kernel/rows16_avx512.h"
 
-/* 16 rows of a product. */
+/* 16 rows of a product, or some of floats. */
 struct strip {
     const unsigned char *rows;
     size_t row_bytes;
-    size_t blocks; /* in a row */
+    size_t blocks; /* in a row; of floats: elements */
     const unsigned char *x;
     size_t x_stride;
     float *y; /* of the first row and column */
@@ -847,6 +847,134 @@ FOR_COLUMNS(BLOCK_STRIP, q8_0, BLOCK_BYTES_Q8_0)
 FOR_COLUMNS(BLOCK_STRIP, iq4_nl, BLOCK_BYTES_IQ4_NL)
 FOR_COLUMNS(BLOCK_STRIP, mxfp4, BLOCK_BYTES_MXFP4)
 
+/* ---- rows of floats ---- */
+
+/* Lanes are elements, as in the reference: lane i sums those whose number is i modulo 16. */
+enum { FLOAT_ROWS = 4, FLOAT_STEP = 32 };
+
+enum float_kind { KIND_F32, KIND_F16, KIND_BF16 };
+
+INLINE size_t float_bytes(enum float_kind kind)
+{
+    return kind == KIND_F32 ? 4 : 2;
+}
+
+/* 16 weights; those that the mask leaves out are 0 and not read. */
+INLINE __m512 load_floats(const unsigned char *p, __mmask16 mask, enum float_kind kind)
+{
+    if (kind == KIND_F32)
+        return _mm512_maskz_loadu_ps(mask, p);
+    __m256i halves = _mm256_maskz_loadu_epi16(mask, p);
+    if (kind == KIND_F16)
+        return _mm512_cvtph_ps(halves);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+/* 16 elements of all rows and columns. */
+INLINE void add_floats(const struct strip *strip, size_t i, __mmask16 mask, int rows, int columns,
+                       enum float_kind kind, __m512 sums[FLOAT_ROWS][MATVEC_COLUMNS_MAX])
+{
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        const unsigned char *row = strip->rows + (size_t)r * strip->row_bytes;
+        __m512 w = load_floats(row + i * float_bytes(kind), mask, kind);
+        UNROLL
+        for (int c = 0; c < columns; c++) {
+            const unsigned char *x = strip->x + (size_t)c * strip->x_stride + 4 * i;
+            sums[r][c] = _mm512_fmadd_ps(w, _mm512_load_ps((const void *)x), sums[r][c]);
+        }
+    }
+}
+
+/* Lanes i and i + 8, then + 4, + 2, + 1. */
+INLINE float sum_lanes(__m512 v)
+{
+    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+/* strip->blocks counts elements. */
+INLINE void multiply_floats(const struct strip *strip, int rows, int columns, enum float_kind kind)
+{
+    __m512 sums[FLOAT_ROWS][MATVEC_COLUMNS_MAX];
+    size_t i = 0, k = strip->blocks, step_bytes = FLOAT_STEP * float_bytes(kind) * (size_t)rows;
+    const unsigned char *next = strip->rows + (size_t)rows * strip->row_bytes + FETCH_AHEAD;
+    UNROLL
+    for (int r = 0; r < rows; r++) {
+        UNROLL
+        for (int c = 0; c < columns; c++)
+            sums[r][c] = _mm512_setzero_ps();
+    }
+    for (; i + FLOAT_STEP <= k; i += FLOAT_STEP) {
+        UNROLL
+        for (size_t line = 0; line < step_bytes; line += 64)
+            _mm_prefetch((const void *)(next + line), _MM_HINT_T1);
+        next += step_bytes;
+        add_floats(strip, i, 0xffff, rows, columns, kind, sums);
+        add_floats(strip, i + 16, 0xffff, rows, columns, kind, sums);
+    }
+    for (; i < k; i += 16)
+        add_floats(strip, i, (__mmask16)(k - i >= 16 ? 0xffffu : (1u << (k - i)) - 1), rows,
+                   columns, kind, sums);
+    UNROLL
+    for (int c = 0; c < columns; c++) {
+        UNROLL
+        for (int r = 0; r < rows; r++)
+            strip->y[(size_t)c * strip->y_stride + (size_t)r] = sum_lanes(sums[r][c]);
+    }
+}
+
+#define FLOAT_STRIP(tag, kind, columns)                                                            \
+    static void tag##_##columns(const struct strip *strip)                                         \
+    {                                                                                              \
+        multiply_floats(strip, FLOAT_ROWS, columns, kind);                                         \
+    }                                                                                              \
+    static void tag##_row_##columns(const struct strip *strip)                                     \
+    {                                                                                              \
+        multiply_floats(strip, 1, columns, kind);                                                  \
+    }
+FOR_COLUMNS(FLOAT_STRIP, f32, KIND_F32)
+FOR_COLUMNS(FLOAT_STRIP, f16, KIND_F16)
+FOR_COLUMNS(FLOAT_STRIP, bf16, KIND_BF16)
+
+struct float_strips {
+    void (*rows[MATVEC_COLUMNS_MAX])(const struct strip *strip);
+    void (*one_row[MATVEC_COLUMNS_MAX])(const struct strip *strip);
+};
+
+static const struct float_strips *find_float_strips(uint32_t type)
+{
+#define DEFINE_STRIPS(tag)                                                                         \
+    static const struct float_strips tag = {{tag##_1, tag##_2, tag##_3, tag##_4},                  \
+                                            {tag##_row_1, tag##_row_2, tag##_row_3, tag##_row_4}};
+    DEFINE_STRIPS(f32)
+    DEFINE_STRIPS(f16)
+    DEFINE_STRIPS(bf16)
+#undef DEFINE_STRIPS
+    return type == TYPE_F32 ? &f32 : type == TYPE_F16 ? &f16 : type == TYPE_BF16 ? &bf16 : NULL;
+}
+
+static void multiply_float_rows(const struct matmul *task, const struct float_strips *strips)
+{
+    struct strip strip = {
+        .row_bytes = task->row_bytes,
+        .blocks = task->k,
+        .x = task->x,
+        .x_stride = activation_row_bytes(ACTIVATION_F32, task->k),
+        .y_stride = task->y_stride,
+    };
+    size_t rows;
+    for (size_t row = task->row_begin; row < task->row_end; row += rows) {
+        bool whole = task->row_end - row >= FLOAT_ROWS;
+        rows = whole ? FLOAT_ROWS : 1;
+        strip.rows = (const unsigned char *)task->weights + row * task->row_bytes;
+        strip.y = task->y + row;
+        (whole ? strips->rows : strips->one_row)[task->columns - 1](&strip);
+    }
+}
+
 /* ---- tasks ---- */
 
 struct matvec_type {
@@ -893,7 +1021,14 @@ static const struct matvec_type *find_type(uint32_t type)
 bool matvec_avx512(const struct matmul *task)
 {
     const struct matvec_type *type = find_type(task->type);
-    if (type == NULL || task->columns > MATVEC_COLUMNS_MAX || task->row_end < 16)
+    const struct float_strips *floats = find_float_strips(task->type);
+    if (task->columns < 1 || task->columns > MATVEC_COLUMNS_MAX)
+        return false;
+    if (floats != NULL) {
+        multiply_float_rows(task, floats);
+        return true;
+    }
+    if (type == NULL || task->row_end < 16)
         return false;
     assert(task->k > 0 && task->k % type->block_elements == 0);
     struct strip strip = {
