@@ -12,7 +12,7 @@
 #include "kernel/matvec.h"
 #include "kernel/rows16_avx512.h"
 
-/* 16 rows of a product, or some of floats. */
+/* 16 rows of a product, and those behind them that a call goes on with; or some of floats. */
 struct strip {
     const unsigned char *rows;
     size_t row_bytes;
@@ -22,6 +22,7 @@ struct strip {
     float *y; /* of the first row and column */
     size_t y_stride;
     __mmask16 wanted; /* rows to store */
+    size_t count;     /* of strips */
 };
 
 INLINE void store_sums(const struct strip *strip, const __m512 sums[MATVEC_COLUMNS_MAX],
@@ -48,6 +49,13 @@ INLINE __m512i and_8(__m512i v, int mask)
 INLINE __m512i or_and_8(__m512i a, __m512i b, int mask)
 {
     return _mm512_ternarylogic_epi32(a, b, _mm512_set1_epi8((char)mask), 0xf8);
+}
+
+INLINE void next_strip(struct strip *strip)
+{
+    strip->rows += 16 * strip->row_bytes;
+    strip->y += 16;
+    strip->count--;
 }
 
 /* Where a strip stands. */
@@ -580,15 +588,17 @@ INLINE void multiply_q6_k(const struct place *place, int columns, __m512 sums[MA
 #define K_STRIP(tag, block_bytes, columns)                                                         \
     static void tag##_##columns(const struct strip *strip)                                         \
     {                                                                                              \
-        __m512 sums[MATVEC_COLUMNS_MAX];                                                           \
-        struct place place = start_place(strip, columns, sums);                                    \
-        for (size_t n = strip->blocks; n > 0; n--) {                                               \
-            multiply_##tag(&place, columns, sums);                                                 \
-            place.p += block_bytes;                                                                \
-            place.next += (size_t)16 * block_bytes;                                                \
-            place.x += sizeof(struct activation_q8_256);                                           \
+        for (struct strip at = *strip; at.count > 0; next_strip(&at)) {                            \
+            __m512 sums[MATVEC_COLUMNS_MAX];                                                       \
+            struct place place = start_place(&at, columns, sums);                                  \
+            for (size_t n = strip->blocks; n > 0; n--) {                                           \
+                multiply_##tag(&place, columns, sums);                                             \
+                place.p += block_bytes;                                                            \
+                place.next += (size_t)16 * (block_bytes);                                          \
+                place.x += sizeof(struct activation_q8_256);                                       \
+            }                                                                                      \
+            store_sums(&at, sums, columns);                                                        \
         }                                                                                          \
-        store_sums(strip, sums, columns);                                                          \
     }
 #define FOR_COLUMNS(STRIP, ...)                                                                    \
     STRIP(__VA_ARGS__, 1)                                                                          \
@@ -818,26 +828,46 @@ INLINE void multiply_mxfp4(const struct place *place, const struct header *heade
 
 /* Headers are copied into a ring of 16 blocks, eight blocks before they are read: scalar moves take
  * no vector operation's place, but bytes that several stores wrote can be loaded as one vector only
- * when they have reached the cache. They also bring the rows' next bytes into L1. */
+ * when they have reached the cache. They also bring the rows' next bytes into L1. The ring goes on
+ * from strip to strip. */
+struct ahead {
+    const unsigned char *p;
+    size_t block;      /* in its row */
+    size_t done, todo; /* of all blocks */
+};
+
+#define COPY_AHEAD(tag, block_bytes)                                                               \
+    do {                                                                                           \
+        copy_##tag(ahead.p, strip->row_bytes, &headers[ahead.done++ % 16]);                        \
+        ahead.p += (block_bytes);                                                                  \
+        if (++ahead.block == strip->blocks) {                                                      \
+            ahead.block = 0;                                                                       \
+            ahead.p += 16 * strip->row_bytes - strip->blocks * (block_bytes);                      \
+        }                                                                                          \
+    } while (0)
+
 #define BLOCK_STRIP(tag, block_bytes, columns)                                                     \
     static void tag##_##columns(const struct strip *strip)                                         \
     {                                                                                              \
         struct header headers[16];                                                                 \
-        __m512 sums[MATVEC_COLUMNS_MAX];                                                           \
-        struct place place = start_place(strip, columns, sums);                                    \
-        for (size_t n = 0; n < 8 && n < strip->blocks; n++)                                        \
-            copy_##tag(place.p + n * (block_bytes), place.stride, &headers[n]);                    \
-        for (size_t n = 0; n < strip->blocks; n++) {                                               \
-            if (n + 8 < strip->blocks)                                                             \
-                copy_##tag(place.p + (size_t)8 * (block_bytes), place.stride,                      \
-                           &headers[(n + 8) % 16]);                                                \
-            fetch_memory(&place, block_bytes, 0, 1);                                               \
-            multiply_##tag(&place, &headers[n % 16], columns, sums);                               \
-            place.p += block_bytes;                                                                \
-            place.next += (size_t)16 * (block_bytes);                                              \
-            place.x += sizeof(struct activation_q8);                                               \
+        struct ahead ahead = {strip->rows, 0, 0, strip->blocks * strip->count};                    \
+        while (ahead.done < 8 && ahead.done < ahead.todo)                                          \
+            COPY_AHEAD(tag, block_bytes);                                                          \
+        struct strip at = *strip;                                                                  \
+        for (size_t block = 0; at.count > 0; next_strip(&at)) {                                    \
+            __m512 sums[MATVEC_COLUMNS_MAX];                                                       \
+            struct place place = start_place(&at, columns, sums);                                  \
+            for (size_t n = strip->blocks; n > 0; n--, block++) {                                  \
+                if (ahead.done < ahead.todo)                                                       \
+                    COPY_AHEAD(tag, block_bytes);                                                  \
+                fetch_memory(&place, block_bytes, 0, 1);                                           \
+                multiply_##tag(&place, &headers[block % 16], columns, sums);                       \
+                place.p += block_bytes;                                                            \
+                place.next += (size_t)16 * (block_bytes);                                          \
+                place.x += sizeof(struct activation_q8);                                           \
+            }                                                                                      \
+            store_sums(&at, sums, columns);                                                        \
         }                                                                                          \
-        store_sums(strip, sums, columns);                                                          \
     }
 FOR_COLUMNS(BLOCK_STRIP, q4_0, BLOCK_BYTES_Q4_0)
 FOR_COLUMNS(BLOCK_STRIP, q4_1, BLOCK_BYTES_Q4_1)
@@ -1038,11 +1068,19 @@ bool matvec_avx512(const struct matmul *task)
         .x_stride = activation_row_bytes(type->form, task->k),
         .y_stride = task->y_stride,
     };
-    for (size_t row = task->row_begin; row < task->row_end; row += 16) {
-        size_t first = row + 16 <= task->row_end ? row : task->row_end - 16;
+    size_t rows = task->row_end - task->row_begin, rest = rows % 16;
+    strip.rows = (const unsigned char *)task->weights + task->row_begin * task->row_bytes;
+    strip.y = task->y + task->row_begin;
+    strip.wanted = 0xffff;
+    strip.count = rows / 16;
+    if (strip.count > 0)
+        type->strip[task->columns - 1](&strip);
+    if (rest > 0) {
+        size_t first = task->row_end - 16;
         strip.rows = (const unsigned char *)task->weights + first * task->row_bytes;
         strip.y = task->y + first;
-        strip.wanted = (__mmask16)(0xffffu << (row - first));
+        strip.wanted = (__mmask16)(0xffffu << (16 - rest));
+        strip.count = 1;
         type->strip[task->columns - 1](&strip);
     }
     return true;
