@@ -6,7 +6,7 @@ PROMPT ?= Explain in one paragraph why the sky is blue.
 MODELS := $(shell scripts/models.sh --dir)
 SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: all run test test-all bench install clean format help packages fuzz
+.PHONY: all run test test-all bench bench-kernels install clean format help packages fuzz
 
 all: build/hearth
 
@@ -15,7 +15,8 @@ help:
 	@echo 'make run        install what is missing, build, fetch a small real model, answer PROMPT="…"'
 	@echo 'make test       the tests that every change must pass'
 	@echo 'make test-all   these, the sanitizers, and what takes longer'
-	@echo 'make bench      measure the kernels beside the limits of this machine'
+	@echo 'make bench      measure MODEL=… (a made-up one of a billion parameters) beside the limits of this machine'
+	@echo 'make bench-kernels  the same for the products of each type, in each tier'
 	@echo 'make fuzz       each fuzz target for FUZZ_SECONDS (60)'
 	@echo 'make install    into PREFIX (/usr/local), below DESTDIR'
 	@echo 'make format     clang-format over the tree'
@@ -42,7 +43,10 @@ test: packages
 test-all: packages
 	@scripts/test.sh --all
 
-bench: build/build.ninja
+bench: build/hearth
+	@build/hearth bench $(or $(MODEL),--synthetic llama-1b:Q4_K_M) -p 16,64,512 -d 0,2000 -b 1,4
+
+bench-kernels: build/build.ninja
 	@cmake --build --preset release --target bench_kernel
 	@build/tests/kernel/bench_kernel
 

@@ -1,5 +1,6 @@
 /* hearth bench: the speed of a model, beside what the machine can do at that moment. */
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -22,7 +23,7 @@ struct bench_settings {
     struct load_settings load;
     int kv_type;
     int64_t seed;
-    bool json;
+    bool json, no_limits;
 };
 
 /* Numbers of which only the median is wanted. */
@@ -102,6 +103,8 @@ static int measure_limits(struct bench *bench, unsigned what, struct hearth_erro
 {
     struct hearth_limits *limits = &bench->limits;
     note_memory(bench);
+    if (bench->settings->no_limits)
+        return 0;
     int status = hearth_engine_limits(bench->loaded.engine, what, limits, err);
     hearth_process_peak_reset();
     if (!status && what & HEARTH_LIMIT_READ)
@@ -129,10 +132,12 @@ static double ideal_seconds(const struct hearth_limits *limits, struct hearth_pr
     return seconds;
 }
 
-/* Tokens per second that the limits measured last would allow. */
+/* Tokens per second that the limits measured last would allow; no number where there are none. */
 static double limit_speed(const struct bench *bench, const struct bench_result *result)
 {
     struct hearth_work work;
+    if (bench->settings->no_limits)
+        return NAN;
     if (result->tokens) {
         hearth_engine_work(bench->loaded.engine, 0, &work);
         return result->tokens / (result->tokens * ideal_seconds(&bench->limits, work.token) +
@@ -514,6 +519,9 @@ static const struct option bench_options[] = {
      "Decode so many sequences together; the speed is that of all."},
     {"rounds", 'r', OPTION_UINT, "N", 1, BENCH_ROUNDS_MAX, NULL, AT(rounds), "Measurement", NULL,
      "Measure everything N times and show the medians."},
+    {"no-limits", '\0', OPTION_FLAG, NULL, 0, 0, NULL, AT(no_limits), "Measurement", NULL,
+     "Do not measure the machine's limits, which takes 512 MiB meanwhile: for who looks at this "
+     "process's memory from outside."},
     {"seed", '\0', OPTION_SEED, "N", 0, 9007199254740991.0, NULL, AT(seed), "Measurement", NULL,
      "Draw the tokens from this seed."},
     {"synthetic", '\0', OPTION_TEXT, "SHAPE:TYPE", 0, 0, NULL, AT(synthetic), "Model", NULL,
@@ -531,7 +539,8 @@ static const struct option bench_options[] = {
      "Print one JSON object: load_ms; prefill with tokens and tokens_per_s; decode with depth, "
      "batch and tokens_per_s; memory with private_mib, mapped_mib and peak_mib; limits with "
      "read_gb_per_s, int8_tops, f32_tflops and bf16_tflops. limit_tokens_per_s beside a speed is "
-     "what the limits allow, and limit_fraction how much of that it reaches."},
+     "what the limits allow, and limit_fraction how much of that it reaches; null for what is not "
+     "known."},
 };
 
 static const struct operand bench_operands[] = {

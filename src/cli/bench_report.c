@@ -1,5 +1,6 @@
 /* The results of hearth bench, as JSON and as tables. */
 
+#include <math.h>
 #include <stdio.h>
 
 #include "cli/bench.h"
@@ -74,8 +75,10 @@ static void print_result(const struct bench_report *report, const struct bench_r
     else
         snprintf(what, sizeof what, "%u tokens behind %u, %u together", report->generated,
                  result->depth, result->batch);
-    printf("%-36s %10.1f %10.1f %7.1f %%\n", what, result->tokens_per_s, result->limit_tokens_per_s,
-           100 * result->limit_fraction);
+    printf("%-36s %10.1f", what, result->tokens_per_s);
+    if (isfinite(result->limit_fraction))
+        printf(" %10.1f %7.1f %%", result->limit_tokens_per_s, 100 * result->limit_fraction);
+    printf("\n");
 }
 
 enum exit_code bench_print_table(const struct bench_report *report)
@@ -89,11 +92,14 @@ enum exit_code bench_print_table(const struct bench_report *report)
     printf("%u threads, %s kernels, KV cache %s, medians of %u\n\n",
            hearth_engine_threads(loaded->engine), hearth_engine_tier(loaded->engine),
            report->kv_type, report->rounds);
-    printf("%-36s %10s %10s %9s\n", "", "tokens/s", "limit", "reached");
+    bool limited = limits->read_bytes_per_s > 0;
+    printf("%-36s %10s%s\n", "", "tokens/s", limited ? "      limit   reached" : "");
     for (size_t i = 0; i < report->result_count; i++)
         print_result(report, &report->results[i]);
-    printf("\nlimits: memory is read at %.1f GB/s; int8 %.2f TOPS, f32 %.2f TFLOPS",
-           limits->read_bytes_per_s * 1e-9, limits->int8_per_s * 1e-12, limits->f32_per_s * 1e-12);
+    if (limited)
+        printf("\nlimits: memory is read at %.1f GB/s; int8 %.2f TOPS, f32 %.2f TFLOPS",
+               limits->read_bytes_per_s * 1e-9, limits->int8_per_s * 1e-12,
+               limits->f32_per_s * 1e-12);
     if (limits->bf16_per_s > 0)
         printf(", bf16 %.2f TFLOPS", limits->bf16_per_s * 1e-12);
     printf("\nmemory: %s private, %s mapped, peak of both %s\n",

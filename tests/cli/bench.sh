@@ -37,6 +37,9 @@ json 'o["prefill"] == [] and len(o["decode"]) == 1'
 run 0 bench --synthetic tiny:Q8_0 -p 2 -n 0 -d 7,8 -r 1 --json
 json 'o["decode"] == [] and len(o["prefill"]) == 1'
 
+run 0 bench --synthetic tiny:Q8_0 -p 2 -n 2 -r 1 --no-limits --json
+json 'o["limits"]["read_gb_per_s"] is None and o["decode"][0]["limit_fraction"] is None'
+
 # a model that is kept, for a second look and as a table; one that is there stays as it is
 run 0 bench --synthetic tiny:Q6_K -o "$scratch/kept.gguf" -p 2 -n 2 -r 1
 out_has 'tiny:Q6_K: '
