@@ -17,7 +17,7 @@
 static struct hearth_model *make_up(const char *what)
 {
     struct hearth_error err;
-    struct hearth_model *model;
+    struct hearth_model *model = NULL;
     int fd = os_file_create_unnamed("/tmp", &err);
     if (fd < 0 || hearth_synthesize(what, fd, NULL, &err) ||
         hearth_model_open_fds(&fd, 1, NULL, &model, &err))
