@@ -86,6 +86,14 @@ unsigned os_default_threads_at(const char *root, const bool *cpus, unsigned coun
 uint64_t os_quota_at(const char *root); /* thousandths of a core; UINT64_MAX: none */
 uint64_t os_available_memory_at(const char *root);
 
+/* ---- processor ---- */
+/* What only the system can say: a program may not read ARM's identification registers. All false on
+ * other processors. */
+struct os_arm_features {
+    bool dotprod, i8mm;
+};
+struct os_arm_features os_arm_features(void);
+
 /* ---- this process's memory, in bytes ---- */
 struct os_memory {
     uint64_t private_bytes; /* RssAnon + RssShmem + swap */

@@ -397,6 +397,20 @@ bool os_process_peak_reset(void)
     return fclose(file) == 0 && written;
 }
 
+/* ---- processor ---- */
+
+struct os_arm_features os_arm_features(void)
+{
+#if defined(__aarch64__)
+    return (struct os_arm_features){
+        .dotprod = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0,
+        .i8mm = (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0,
+    };
+#else
+    return (struct os_arm_features){0};
+#endif
+}
+
 /* ---- terminal and signals ---- */
 
 bool os_is_terminal(int fd)
