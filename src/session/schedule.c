@@ -154,7 +154,6 @@ static void fail(struct hearth_request *request, const struct hearth_error *caus
 
 void schedule_end_all(struct hearth_sessions *sessions)
 {
-    sessions->ending = true;
     while (sessions->requests) {
         error_set(&sessions->requests->result.error, HEARTH_E_CANCELLED, "the program ends");
         end(sessions->requests, HEARTH_STOP_CANCELLED);
@@ -318,8 +317,9 @@ static bool draw(struct hearth_request *request)
 
 /* ---- a step ---- */
 
-/* Gives the sequence the next ids of the history, at most `most`. */
-static void give(struct hearth_request *request, size_t most)
+/* Gives the sequence the next ids of the history, at most `most`; returns how many. 0: the request
+ * failed, and is gone. */
+static size_t give(struct hearth_request *request, size_t most)
 {
     const struct history *history = &request->session->history;
     size_t count = history->count - request->given;
@@ -329,12 +329,13 @@ static void give(struct hearth_request *request, size_t most)
     if (hearth_sequence_extend(request->sequence, history->ids + request->given, count,
                                HEARTH_LOGITS_LAST, &err)) {
         fail(request, &err);
-        return;
+        return 0;
     }
     request->given += count;
     /* extending cleared the mark of a cancel that came before */
     if (atomic_load(&request->cancelled))
         hearth_sequence_cancel(request->sequence);
+    return count;
 }
 
 /* How many tokens of a prompt a step may have. */
@@ -365,7 +366,7 @@ static void end_unwanted(struct hearth_sessions *sessions)
 
 struct plan {
     size_t answering;
-    struct hearth_request *reading;
+    struct hearth_request *reading; /* not to be looked into: it may have failed */
     size_t prompt_tokens;
 };
 
@@ -384,11 +385,8 @@ static struct plan plan_step(struct hearth_sessions *sessions)
     struct plan plan = {.reading = next_reading(sessions)};
     for (const struct hearth_request *r = sessions->requests; r; r = r->next)
         plan.answering += r->state == REQUEST_ANSWERING;
-    if (plan.reading) {
-        size_t before = plan.reading->given;
-        give(plan.reading, prompt_tokens(sessions, plan.answering));
-        plan.prompt_tokens = plan.reading->given - before;
-    }
+    if (plan.reading)
+        plan.prompt_tokens = give(plan.reading, prompt_tokens(sessions, plan.answering));
     return plan;
 }
 

@@ -65,7 +65,6 @@ struct hearth_sessions {
     uint64_t token_ns; /* what a token of a prompt takes */
     uint64_t round;    /* counts steps */
     bool parked;       /* there was no room for all that ran: nothing begins until one has ended */
-    bool ending;       /* no new work */
 };
 
 uint64_t sessions_now(const struct hearth_sessions *sessions);
