@@ -83,6 +83,12 @@ struct hearth_model_info {
 };
 HEARTH_API void hearth_model_info(const struct hearth_model *model, struct hearth_model_info *out);
 
+/* Names a model by its content: hexadecimal, NUL-terminated. Files with the same keys, tensors and
+ * (as far as samples tell) weights have the same one, wherever they lie. */
+#define HEARTH_IDENTITY_SIZE 33
+HEARTH_API int hearth_model_identity(const struct hearth_model *model,
+                                     char identity[HEARTH_IDENTITY_SIZE], struct hearth_error *err);
+
 /* The value of a metadata key as text: a string as it is, a number or bool as JSON writes it, an
  * array as its length in brackets. Allocated, NUL-terminated; `size` may be NULL.
  * HEARTH_E_MISSING where there is no such key. */
@@ -182,6 +188,12 @@ HEARTH_API void hearth_engine_memory(const struct hearth_engine *engine,
                                      struct hearth_engine_memory *out);
 HEARTH_API const char *hearth_engine_tier(const struct hearth_engine *engine); /* "avx512", … */
 HEARTH_API unsigned hearth_engine_threads(const struct hearth_engine *engine);
+
+/* Names what hearth_sequence_save writes: engines with the same one can load it. It is made of the
+ * model's identity, the KV type, the format's version and the kind of machine. */
+HEARTH_API int hearth_engine_identity(const struct hearth_engine *engine,
+                                      char identity[HEARTH_IDENTITY_SIZE],
+                                      struct hearth_error *err);
 
 /* A timeline of tokens. `context_max`: how many it may hold, 0 for the model's own limit. */
 HEARTH_API int hearth_sequence_open(struct hearth_engine *engine, uint32_t context_max,

@@ -34,7 +34,47 @@ struct hearth_request;
 
 #define HEARTH_IDLE_NEVER UINT64_MAX
 
+/* ---- where conversations are kept ---- */
+
+/* Conversations with a key outlive the process in a store: their messages in a database, what was
+ * computed of them in a file each. Anonymous ones use it for files without a name, which end with
+ * the process. One process at a time. */
+struct hearth_store;
+
+struct hearth_store_options {
+    const char *directory; /* made for the user alone (0700) where there is none */
+    /* Of the files of what was computed: the least recently used ones go first. 0: 8 GiB, or a
+     * tenth of what is free where that is less. */
+    uint64_t bytes_max;
+};
+/* HEARTH_E_STATE names the process that uses it. A damaged database is put aside, a sentence in
+ * `err` says so, and the call succeeds with an empty one. */
+HEARTH_API int hearth_store_open(const struct hearth_store_options *options,
+                                 struct hearth_store **out, struct hearth_error *err);
+/* Waits until what was given to it is on the disk. Close the conversations before. */
+HEARTH_API void hearth_store_close(struct hearth_store *store);
+
+struct hearth_store_entry {
+    const char *key;
+    char model[HEARTH_IDENTITY_SIZE];
+    uint64_t messages, tokens;
+    uint64_t record_bytes, spill_bytes, spill_tokens; /* on the disk */
+    int64_t used_unix;
+};
+/* All that are kept, the latest first; a visit that returns false ends it. Entries live as long as
+ * the visit. */
+HEARTH_API int hearth_store_list(struct hearth_store *store,
+                                 bool (*visit)(void *context,
+                                               const struct hearth_store_entry *entry),
+                                 void *context, struct hearth_error *err);
+/* Forgets a conversation. HEARTH_E_MISSING. */
+HEARTH_API int hearth_store_remove(struct hearth_store *store, const char *key,
+                                   struct hearth_error *err);
+
+/* ---- a set of conversations ---- */
+
 struct hearth_sessions_options { /* zeroed: the defaults */
+    struct hearth_store *store;  /* NULL: nothing is written; must outlive the set */
     /* Nanoseconds that only go forward; NULL: the system's clock. */
     uint64_t (*now)(void *context);
     void *clock_context;
@@ -103,6 +143,8 @@ enum hearth_miss {
     HEARTH_MISS_TEMPLATE, /* the template wrote earlier messages differently */
     HEARTH_MISS_EVICTED,  /* what was computed had given way */
     HEARTH_MISS_WINDOW,   /* the attention window does not reach back */
+    HEARTH_MISS_MODEL,    /* it was computed by another model or with another KV type */
+    HEARTH_MISS_DAMAGED,  /* what was kept on the disk was damaged */
 };
 
 struct hearth_result {
