@@ -124,6 +124,23 @@ HEARTH_API size_t hearth_session_count(const struct hearth_session *session); /*
 HEARTH_API int hearth_session_messages(const struct hearth_session *session, char **text,
                                        size_t *size, struct hearth_error *err);
 
+/* What is written of a conversation to the disk. */
+enum hearth_keep {
+    /* With a key: messages, and what was computed while it is not in memory. Anonymous: the latter
+     * alone, in a file that has no name and ends with the process. */
+    HEARTH_KEEP_DEFAULT = 0,
+    HEARTH_KEEP_NEVER = 1, /* nothing; what the store has of it is removed */
+};
+
+/* What may be chosen for each conversation; kept with it. Zeroed: the defaults. */
+struct hearth_session_settings {
+    enum hearth_keep keep;
+};
+/* HEARTH_E_ARGUMENT for a setting that there is not; HEARTH_E_STATE while it answers. */
+HEARTH_API int hearth_session_configure(struct hearth_session *session,
+                                        const struct hearth_session_settings *settings,
+                                        struct hearth_error *err);
+
 /* ---- answers ---- */
 
 enum hearth_stop {

@@ -5,8 +5,6 @@
 
 #include "kv/pool.h"
 
-#define IMAGE_VERSION 1
-
 static const char image_magic[8] = {'H', 'E', 'A', 'R', 'T', 'H', 'K', 'V'};
 
 struct image_head {
@@ -33,7 +31,7 @@ static size_t payload_bytes(const struct kv_pool *pool, uint32_t group)
 static void describe(const struct kv_table *table, struct image_head *head)
 {
     *head = (struct image_head){
-        .version = IMAGE_VERSION,
+        .version = KV_IMAGE_VERSION,
         .type = (uint32_t)kv_pool_key_type(table->pool) +
                 256 * (uint32_t)kv_pool_value_type(table->pool),
         .tokens = table->tokens,

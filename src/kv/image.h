@@ -16,6 +16,8 @@
 
 #include "kv/kv.h"
 
+#define KV_IMAGE_VERSION 1
+
 struct kv_sink {
     bool (*write)(void *context, const void *data, size_t size);
     void *context;

@@ -282,8 +282,22 @@ int hearth_session_fork(struct hearth_session *session, size_t count, const char
     }
     history_truncate(&fork->history, count);
     fork->computed = session->computed;
+    fork->settings = session->settings;
     *out = fork;
     return 0;
+}
+
+int hearth_session_configure(struct hearth_session *session,
+                             const struct hearth_session_settings *settings,
+                             struct hearth_error *err)
+{
+    if (settings->keep != HEARTH_KEEP_DEFAULT && settings->keep != HEARTH_KEEP_NEVER)
+        return error_set(err, HEARTH_E_ARGUMENT, "%d is no way to keep a conversation",
+                         (int)settings->keep);
+    int status = check_quiet(session, err);
+    if (!status)
+        session->settings = *settings;
+    return status;
 }
 
 size_t hearth_session_count(const struct hearth_session *session)

@@ -48,6 +48,7 @@ struct hearth_session {
     size_t requests; /* asked and not ended */
     uint64_t used_ns;
     int64_t unix_seconds; /* what its templates take for the present */
+    struct hearth_session_settings settings;
     struct history history;
 };
 
