@@ -110,9 +110,10 @@ unsigned os_terminal_width(void); /* columns of standard error; 80 where unknown
  * async-signal-safe. NULL puts the default back. */
 void os_on_interrupt(void (*on_interrupt)(void));
 bool os_input_waits(int fd); /* whether a read would return at once */
-/* Waits until a read would return at once. False when `interrupted` says so: it is asked while
- * SIGINT is held back, so that none can come between the question and the wait. */
-bool os_wait_input(int fd, bool (*interrupted)(void));
+/* Waits until a read would return at once: 1. 0 after so long (UINT64_MAX: for ever), -1 when
+ * `interrupted` says so: it is asked while SIGINT is held back, so that none can come between the
+ * question and the wait. */
+int os_wait_input(int fd, uint64_t ns, bool (*interrupted)(void));
 /* Bytes read; 0 at the end of the input, negative on failure. */
 ptrdiff_t os_read(int fd, void *bytes, size_t size);
 /* Installs a handler for an access to a mapped file that cannot be served (SIGBUS): the file was

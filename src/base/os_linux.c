@@ -452,21 +452,25 @@ bool os_input_waits(int fd)
     return poll(&input, 1, 0) > 0;
 }
 
-bool os_wait_input(int fd, bool (*interrupted)(void))
+int os_wait_input(int fd, uint64_t ns, bool (*interrupted)(void))
 {
+    const struct timespec time = {
+        .tv_sec = (time_t)(ns / 1000000000u),
+        .tv_nsec = (long)(ns % 1000000000u),
+    };
     struct pollfd input = {.fd = fd, .events = POLLIN};
     sigset_t interrupt, before;
     sigemptyset(&interrupt);
     sigaddset(&interrupt, SIGINT);
     pthread_sigmask(SIG_BLOCK, &interrupt, &before);
-    int ready = 0;
+    int ready = -1;
     bool stop = interrupted();
-    while (!stop && ready <= 0) {
-        ready = ppoll(&input, 1, NULL, &before);
+    while (!stop && ready < 0) {
+        ready = ppoll(&input, 1, ns == UINT64_MAX ? NULL : &time, &before);
         stop = interrupted() || (ready < 0 && errno != EINTR);
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return !stop;
+    return stop ? -1 : ready > 0;
 }
 
 ptrdiff_t os_read(int fd, void *bytes, size_t size)

@@ -11,8 +11,9 @@
 #include "cli/progress.h"
 
 #define ANSWER_BYTES_MAX ((size_t)1 << 30)
-#define GUESSES_MAX 7 /* more rows at once would cost more than they save, in time and in logits   \
-                       */
+#define GUESSES_MAX                                                                                \
+    7 /* more rows at once would cost more than they save, in time and in logits                   \
+       */
 
 /* ---- timeline ---- */
 

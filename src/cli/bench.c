@@ -544,7 +544,8 @@ static const struct option bench_options[] = {
 };
 
 static const struct operand bench_operands[] = {
-    {"MODEL", OPERAND_MODEL, false, AT(model), "a GGUF file; of a split model the first part"},
+    {"MODEL", OPERAND_MODEL, false, AT(model), "a GGUF file; of a split model the first part",
+     NULL},
 };
 
 static const struct example bench_examples[] = {

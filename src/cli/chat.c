@@ -318,11 +318,17 @@ static enum exit_code converse(struct chat *chat)
     return code;
 }
 
+static uint64_t nothing_to_do(void *context)
+{
+    (void)context;
+    return UINT64_MAX;
+}
+
 enum exit_code chat_run(struct run *run)
 {
     struct chat chat = {
         .run = run,
-        .editor = editor_open(),
+        .editor = editor_open((struct editor_idle){.run = nothing_to_do}),
         .messages = json_array(),
         .seed = run->sampling.seed,
     };

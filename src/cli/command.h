@@ -20,16 +20,18 @@ enum exit_code {
 
 /* The type of the field at `offset` is the one in the comment. */
 enum option_type {
-    OPTION_FLAG,   /* bool; the option takes no argument */
-    OPTION_INT,    /* int32_t */
-    OPTION_UINT,   /* uint32_t */
-    OPTION_SEED,   /* int64_t */
-    OPTION_REAL,   /* float */
-    OPTION_TEXT,   /* const char *, NULL when not given */
-    OPTION_FILE,   /* the same, a path */
-    OPTION_TEXTS,  /* struct text_list; the option may be repeated */
-    OPTION_CHOICE, /* int: the index into `choices` */
-    OPTION_COUNTS, /* struct count_list: numbers with commas between them */
+    OPTION_FLAG,     /* bool; the option takes no argument */
+    OPTION_INT,      /* int32_t */
+    OPTION_UINT,     /* uint32_t */
+    OPTION_SEED,     /* int64_t */
+    OPTION_REAL,     /* float */
+    OPTION_TEXT,     /* const char *, NULL when not given */
+    OPTION_FILE,     /* the same, a path */
+    OPTION_TEXTS,    /* struct text_list; the option may be repeated */
+    OPTION_CHOICE,   /* int: the index into `choices` */
+    OPTION_COUNTS,   /* struct count_list: numbers with commas between them */
+    OPTION_DURATION, /* uint64_t: nanoseconds; UINT64_MAX for "never" */
+    OPTION_SESSION,  /* const char *: the name of a conversation */
 };
 
 struct text_list {
@@ -63,14 +65,17 @@ enum operand_type {
     OPERAND_FILE,
     OPERAND_COMMAND,
     OPERAND_SHELL,
+    OPERAND_CHOICE,   /* int: the index into `choices`; the first where it is not given */
+    OPERAND_SESSIONS, /* struct text_list: names of conversations; the last operand */
 };
 
-struct operand { /* its field is a const char *, NULL when not given */
+struct operand { /* where the type says nothing else a const char *, NULL when not given */
     const char *name;
     enum operand_type type;
     bool required;
     size_t offset;
     const char *help;
+    const char *const *choices; /* ended by NULL */
 };
 
 struct example {

@@ -21,6 +21,15 @@ static bool has_operand(const struct command *command, enum operand_type type)
     return false;
 }
 
+/* What writes the names of conversations, one a line. */
+#define SESSION_NAMES "hearth sessions list --names 2>/dev/null"
+
+static void put_choices(struct buffer *out, const char *const *choices)
+{
+    for (size_t i = 0; choices[i]; i++)
+        buffer_format(out, "%s%s", i ? " " : "", choices[i]);
+}
+
 static bool takes_files(const struct command *command)
 {
     return has_operand(command, OPERAND_MODEL) || has_operand(command, OPERAND_FILE);
@@ -40,12 +49,10 @@ static void put_operand_words(struct buffer *out, const struct program *program,
         put_command_names(out, program);
     if (has_operand(command, OPERAND_SHELL))
         put(out, "bash zsh fish");
-}
-
-static void put_choices(struct buffer *out, const struct option *option)
-{
-    for (int i = 0; option->choices[i]; i++)
-        buffer_format(out, "%s%s", i ? " " : "", option->choices[i]);
+    for (size_t i = 0; i < command->operand_count; i++) {
+        if (command->operands[i].type == OPERAND_CHOICE)
+            put_choices(out, command->operands[i].choices);
+    }
 }
 
 /* ---- bash ---- */
@@ -61,8 +68,10 @@ static void put_bash_values(struct buffer *out, const struct command *command)
             buffer_format(out, "|%s:-%c", command->name, option->short_name);
         if (option->type == OPTION_CHOICE) {
             put(out, ") words='");
-            put_choices(out, option);
+            put_choices(out, option->choices);
             put(out, "' ;;\n");
+        } else if (option->type == OPTION_SESSION) {
+            put(out, ") sessions=1 ;;\n");
         } else {
             put(out, option->type == OPTION_FILE ? ") files=1 ;;\n" : ") return ;;\n");
         }
@@ -80,7 +89,8 @@ static void put_bash_command(struct buffer *out, const struct program *program,
         buffer_format(out, "%s--%s", i ? " " : "", option_at(command, i)->name);
     put(out, "'\n            else\n                words='");
     put_operand_words(out, program, command);
-    buffer_format(out, "'\n                files=%d\n            fi ;;\n", takes_files(command));
+    buffer_format(out, "'\n                files=%d sessions=%d\n            fi ;;\n",
+                  takes_files(command), has_operand(command, OPERAND_SESSIONS));
 }
 
 static void put_bash(struct buffer *out, const struct program *program)
@@ -88,7 +98,7 @@ static void put_bash(struct buffer *out, const struct program *program)
     put(out, "# bash completion for hearth\n"
              "_hearth() {\n"
              "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}\n"
-             "    local command=${COMP_WORDS[1]} words= files=0 value=1\n"
+             "    local command=${COMP_WORDS[1]} words= files=0 sessions=0 value=1 name\n"
              "    COMPREPLY=()\n"
              "    if ((COMP_CWORD == 1)); then\n"
              "        words='");
@@ -112,6 +122,11 @@ static void put_bash(struct buffer *out, const struct program *program)
              "    if ((files)); then\n"
              "        compopt -o filenames 2>/dev/null\n"
              "        mapfile -t -O \"${#COMPREPLY[@]}\" COMPREPLY < <(compgen -f -- \"$word\")\n"
+             "    fi\n"
+             "    if ((sessions)); then\n"
+             "        while IFS= read -r name; do\n"
+             "            [[ $name == \"$word\"* ]] && COMPREPLY+=(\"$(printf %q \"$name\")\")\n"
+             "        done < <(" SESSION_NAMES ")\n"
              "    fi\n"
              "}\n"
              "complete -F _hearth hearth\n");
@@ -152,13 +167,45 @@ static void put_zsh_option(struct buffer *out, const struct option *option)
         }
         if (option->type == OPTION_CHOICE) {
             put(out, "(");
-            put_choices(out, option);
+            put_choices(out, option->choices);
             put(out, ")");
         } else if (option->type == OPTION_FILE) {
             put(out, "_files");
+        } else if (option->type == OPTION_SESSION) {
+            put(out, "_hearth_sessions");
         }
         put(out, "' \\\n");
     }
+}
+
+static void put_zsh_operand(struct buffer *out, const struct program *program,
+                            const struct command *command, const struct operand *operand)
+{
+    bool many = operand->type == OPERAND_SESSIONS;
+    buffer_format(out, "                '%s:%s:",
+                  many                ? "*"
+                  : operand->required ? ""
+                                      : ":",
+                  operand->name);
+    switch (operand->type) {
+    case OPERAND_MODEL:
+    case OPERAND_FILE:
+        put(out, "_files");
+        break;
+    case OPERAND_SESSIONS:
+        put(out, "_hearth_sessions");
+        break;
+    case OPERAND_COMMAND:
+    case OPERAND_SHELL:
+    case OPERAND_CHOICE:
+        put(out, "(");
+        put_operand_words(out, program, command);
+        put(out, ")");
+        break;
+    case OPERAND_TEXT:
+        break;
+    }
+    put(out, "' \\\n");
 }
 
 static void put_zsh_command(struct buffer *out, const struct program *program,
@@ -167,18 +214,8 @@ static void put_zsh_command(struct buffer *out, const struct program *program,
     buffer_format(out, "        %s)\n            _arguments \\\n", command->name);
     for (size_t i = 0; option_at(command, i); i++)
         put_zsh_option(out, option_at(command, i));
-    for (size_t i = 0; i < command->operand_count; i++) {
-        const struct operand *operand = &command->operands[i];
-        buffer_format(out, "                '%s:%s:", operand->required ? "" : ":", operand->name);
-        if (operand->type == OPERAND_MODEL || operand->type == OPERAND_FILE) {
-            put(out, "_files");
-        } else if (operand->type == OPERAND_COMMAND || operand->type == OPERAND_SHELL) {
-            put(out, "(");
-            put_operand_words(out, program, command);
-            put(out, ")");
-        }
-        put(out, "' \\\n");
-    }
+    for (size_t i = 0; i < command->operand_count; i++)
+        put_zsh_operand(out, program, command, &command->operands[i]);
     put(out, "                ;;\n");
 }
 
@@ -186,6 +223,10 @@ static void put_zsh(struct buffer *out, const struct program *program)
 {
     put(out, "#compdef hearth\n"
              "# zsh completion for hearth\n"
+             "_hearth_sessions() {\n"
+             "    local -a names=(\"${(@f)$(" SESSION_NAMES ")}\")\n"
+             "    compadd -a names\n"
+             "}\n"
              "_hearth() {\n"
              "    local -a commands=(\n");
     for (size_t i = 0; i < program->command_count; i++) {
@@ -239,12 +280,28 @@ static void put_fish_option(struct buffer *out, const struct command *command,
         put(out, " -x");
     if (option->type == OPTION_CHOICE) {
         put(out, " -a '");
-        put_choices(out, option);
+        put_choices(out, option->choices);
         put(out, "'");
     }
+    if (option->type == OPTION_SESSION)
+        put(out, " -a '(" SESSION_NAMES ")'");
     put(out, " -d '");
     put_fish_text(out, option->help);
     put(out, "'\n");
+}
+
+static void put_fish_words(struct buffer *out, const struct program *program,
+                           const struct command *command)
+{
+    struct buffer words;
+    buffer_init(&words, 1 << 16);
+    put_operand_words(&words, program, command);
+    if (has_operand(command, OPERAND_SESSIONS))
+        put(&words, " (" SESSION_NAMES ")");
+    if (words.size > 0)
+        buffer_format(out, "complete -c hearth -n '__fish_seen_subcommand_from %s' -a '%s'\n",
+                      command->name, words.data);
+    buffer_finish(&words);
 }
 
 static void put_fish(struct buffer *out, const struct program *program)
@@ -262,12 +319,7 @@ static void put_fish(struct buffer *out, const struct program *program)
         if (takes_files(command))
             buffer_format(out, "complete -c hearth -n '__fish_seen_subcommand_from %s' -F\n",
                           command->name);
-        if (has_operand(command, OPERAND_COMMAND) || has_operand(command, OPERAND_SHELL)) {
-            buffer_format(out, "complete -c hearth -n '__fish_seen_subcommand_from %s' -a '",
-                          command->name);
-            put_operand_words(out, program, command);
-            put(out, "'\n");
-        }
+        put_fish_words(out, program, command);
         for (size_t k = 0; option_at(command, k); k++)
             put_fish_option(out, command, option_at(command, k));
     }
@@ -309,8 +361,8 @@ static enum exit_code run_completion(const struct program *program, const void *
 }
 
 static const struct operand completion_operands[] = {
-    {"SHELL", OPERAND_SHELL, true, offsetof(struct completion_settings, shell),
-     "bash, zsh or fish"},
+    {"SHELL", OPERAND_SHELL, true, offsetof(struct completion_settings, shell), "bash, zsh or fish",
+     NULL},
 };
 
 static const struct example completion_examples[] = {

@@ -22,6 +22,7 @@ struct editor {
     EditLine *line;
     HistoryW *history;
     const char *prompt;
+    struct editor_idle idle;
     struct buffer ahead;   /* typed ahead, and not yet the editor's */
     size_t ahead_taken;    /* of it */
     char path[PATH_BYTES]; /* of the history; empty: it is not kept */
@@ -117,7 +118,12 @@ static int next_byte(struct editor *editor, char *byte)
             drop_typed_ahead(editor);
         return 1;
     }
-    if (!os_wait_input(CONSOLE_STDIN, interrupt_came))
+    int ready;
+    do {
+        ready =
+            os_wait_input(CONSOLE_STDIN, editor->idle.run(editor->idle.context), interrupt_came);
+    } while (ready == 0);
+    if (ready < 0)
         return -1;
     return (int)os_read(CONSOLE_STDIN, byte, 1);
 }
@@ -201,11 +207,12 @@ static void bind_keys(EditLine *line)
         el_set(line, EL_BIND, keys[i][0], keys[i][1], NULL);
 }
 
-struct editor *editor_open(void)
+struct editor *editor_open(struct editor_idle idle)
 {
     struct editor *editor = MEM_NEW(struct editor);
     if (!editor)
         return NULL;
+    editor->idle = idle;
     buffer_init(&editor->ahead, 2 * AHEAD_BYTES_MAX);
     editor->history = history_winit();
     editor->line = editor->history ? el_init("hearth", stdin, stderr, stderr) : NULL;

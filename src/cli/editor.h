@@ -6,6 +6,8 @@
 #ifndef CLI_EDITOR_H
 #define CLI_EDITOR_H
 
+#include <stdint.h>
+
 #include "base/buffer.h"
 
 struct editor;
@@ -16,7 +18,14 @@ enum editor_result {
     EDITOR_INTERRUPTED, /* Ctrl-C: what stood in the line is dropped */
 };
 
-struct editor *editor_open(void); /* NULL without memory or terminal */
+/* What there is to do while keys are awaited; it returns after how many nanoseconds it wants to be
+ * called again, UINT64_MAX: not before something was entered. */
+struct editor_idle {
+    uint64_t (*run)(void *context);
+    void *context;
+};
+
+struct editor *editor_open(struct editor_idle idle); /* NULL without memory or terminal */
 void editor_close(struct editor *editor);
 /* Empties `out` first. Ctrl-C is remembered (interrupt.h) while it reads. */
 enum editor_result editor_read(struct editor *editor, struct buffer *out);

@@ -30,6 +30,8 @@ void usage_line(const struct command *command, struct buffer *out)
     for (size_t i = 0; i < command->operand_count; i++) {
         const struct operand *operand = &command->operands[i];
         buffer_format(out, operand->required ? " %s" : " [%s]", operand->name);
+        if (operand->type == OPERAND_SESSIONS)
+            buffer_append_text(out, TEXT("..."));
     }
 }
 
@@ -298,7 +300,7 @@ static enum exit_code run_help(const struct program *program, const void *settin
 
 static const struct operand help_operands[] = {
     {"COMMAND", OPERAND_COMMAND, false, offsetof(struct help_settings, command),
-     "the command to explain; without it, what commands there are"},
+     "the command to explain; without it, what commands there are", NULL},
 };
 
 const struct command command_help = {

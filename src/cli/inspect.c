@@ -270,7 +270,7 @@ static const struct option inspect_options[] = {
 };
 
 static const struct operand inspect_operands[] = {
-    {"MODEL", OPERAND_MODEL, true, AT(model), "a GGUF file; of a split model the first part"},
+    {"MODEL", OPERAND_MODEL, true, AT(model), "a GGUF file; of a split model the first part", NULL},
 };
 
 static const struct example inspect_examples[] = {

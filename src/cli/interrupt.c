@@ -8,8 +8,11 @@
 
 enum reaction { LEAVE, CANCEL, REMEMBER };
 
-/* A signal handler has no argument, so what it needs is global; all of it is lock-free atomic. */
-static _Atomic(struct hearth_sequence *) to_cancel;
+/* A signal handler has no argument, so what it needs is global; all of it is lock-free atomic. It
+ * runs on the program's first thread alone (all others hold signals back), so what it cancels
+ * cannot end meanwhile. */
+static _Atomic(struct hearth_sequence *) sequence_to_cancel;
+static _Atomic(struct hearth_request *) request_to_cancel;
 static atomic_int reaction;
 static atomic_int came;
 
@@ -19,8 +22,12 @@ static void on_interrupt(void)
     if (now == LEAVE || (now == CANCEL && atomic_load(&came)))
         _Exit(EXIT_CODE_INTERRUPTED);
     atomic_store(&came, 1);
-    if (now == CANCEL)
-        hearth_sequence_cancel(atomic_load(&to_cancel));
+    struct hearth_sequence *sequence = atomic_load(&sequence_to_cancel);
+    struct hearth_request *request = atomic_load(&request_to_cancel);
+    if (now == CANCEL && sequence)
+        hearth_sequence_cancel(sequence);
+    if (now == CANCEL && request)
+        hearth_request_cancel(request);
 }
 
 static void on_bus_error(void)
@@ -37,12 +44,23 @@ void interrupt_init(void)
     os_on_bus_error(on_bus_error);
 }
 
-void interrupt_cancel(struct hearth_sequence *sequence)
+static void begin_cancel(struct hearth_sequence *sequence, struct hearth_request *request)
 {
     atomic_store(&reaction, LEAVE);
     atomic_store(&came, 0);
-    atomic_store(&to_cancel, sequence);
+    atomic_store(&sequence_to_cancel, sequence);
+    atomic_store(&request_to_cancel, request);
     atomic_store(&reaction, CANCEL);
+}
+
+void interrupt_cancel(struct hearth_sequence *sequence)
+{
+    begin_cancel(sequence, NULL);
+}
+
+void interrupt_cancel_request(struct hearth_request *request)
+{
+    begin_cancel(NULL, request);
 }
 
 void interrupt_remember(void)

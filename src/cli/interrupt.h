@@ -8,15 +8,16 @@
 
 #include <stdbool.h>
 
-#include "hearth/hearth.h"
+#include "hearth/session.h"
 
 /* Also makes a mapped file that can no longer be read a sentence and exit code 1. */
 void interrupt_init(void);
-/* From now on Ctrl-C cancels this sequence, until interrupt_leave or interrupt_remember. */
+/* From now on Ctrl-C cancels this sequence, or this request, until one of the three other calls. */
 void interrupt_cancel(struct hearth_sequence *sequence);
+void interrupt_cancel_request(struct hearth_request *request);
 void interrupt_remember(void);
 void interrupt_leave(void);
-/* Whether Ctrl-C came since the last of the three calls above. */
+/* Whether Ctrl-C came since the last call of interrupt_cancel… or interrupt_remember. */
 bool interrupt_came(void);
 
 #endif

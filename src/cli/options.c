@@ -36,6 +36,20 @@ const struct command *program_find(const struct program *program, const char *na
 
 /* ---- settings ---- */
 
+/* Of durations, the longest first. */
+static const struct {
+    const char *name;
+    uint64_t ns;
+} duration_units[] = {
+    {"h", UINT64_C(3600000000000)},
+    {"m", UINT64_C(60000000000)},
+    {"s", UINT64_C(1000000000)},
+    {"ms", UINT64_C(1000000)},
+};
+
+#define DURATION_UNITS (sizeof duration_units / sizeof duration_units[0])
+#define DURATION_NS_MAX 1e18 /* some thirty years */
+
 static void *field(void *settings, size_t offset)
 {
     return (char *)settings + offset;
@@ -60,7 +74,27 @@ void settings_destroy(const struct command *command, void *settings)
             mem_free(list->items);
         }
     }
+    for (size_t i = 0; i < command->operand_count; i++) {
+        const struct operand *operand = &command->operands[i];
+        if (operand->type == OPERAND_SESSIONS) {
+            struct text_list *list = field(settings, operand->offset);
+            mem_free(list->items);
+        }
+    }
     mem_free(settings);
+}
+
+static void append_duration(struct buffer *out, uint64_t ns)
+{
+    size_t i = 0;
+    if (ns == 0 || ns == UINT64_MAX) {
+        buffer_append_text(out, text_of(ns ? "never" : "0"));
+        return;
+    }
+    while (i + 1 < DURATION_UNITS && ns % duration_units[i].ns != 0)
+        i++;
+    buffer_format(out, "%llu%s", (unsigned long long)(ns / duration_units[i].ns),
+                  duration_units[i].name);
 }
 
 void option_default(const struct option *option, const void *settings, struct buffer *out)
@@ -92,6 +126,9 @@ void option_default(const struct option *option, const void *settings, struct bu
             buffer_format(out, "%s%lu", i ? "," : "", (unsigned long)list->items[i]);
         break;
     }
+    case OPTION_DURATION:
+        append_duration(out, *(const uint64_t *)value);
+        break;
     default:
         break;
     }
@@ -245,12 +282,45 @@ static int set_counts(const struct parser *parser, const struct option *option, 
     return 0;
 }
 
-static int add_text(const struct parser *parser, const struct option *option, const char *value)
+/* The nanoseconds of a text such as 5m; false for what is none. */
+static bool read_duration(const char *value, uint64_t *ns)
 {
-    struct text_list *list = field(parser->settings, option->offset);
+    char *unit;
+    if (strcmp(value, "never") == 0 || strcmp(value, "0") == 0) {
+        *ns = value[0] == '0' ? 0 : UINT64_MAX;
+        return true;
+    }
+    double number = strtod(value, &unit);
+    if (unit == value || unit != value + strspn(value, "0123456789."))
+        return false;
+    for (size_t i = 0; i < DURATION_UNITS; i++) {
+        double all = number * (double)duration_units[i].ns;
+        if (strcmp(unit, duration_units[i].name) == 0 && all <= DURATION_NS_MAX) {
+            *ns = (uint64_t)(all + 0.5);
+            return true;
+        }
+    }
+    return false;
+}
+
+static int set_duration(const struct parser *parser, const struct option *option, const char *value)
+{
+    uint64_t ns;
+    if (!read_duration(value, &ns))
+        return error_set(parser->err, HEARTH_E_ARGUMENT,
+                         "--%s takes a time such as 500ms, 90s, 5m or 1.5h, or 0, or never, not "
+                         "'%s'",
+                         option->name, value);
+    *(uint64_t *)field(parser->settings, option->offset) = ns;
+    return 0;
+}
+
+static int add_text(const struct parser *parser, size_t offset, const char *name, const char *value)
+{
+    struct text_list *list = field(parser->settings, offset);
     const char **items = mem_realloc_array(list->items, list->count + 1, sizeof *items);
     if (!items)
-        return error_set(parser->err, HEARTH_E_MEMORY, "no memory for --%s", option->name);
+        return error_set(parser->err, HEARTH_E_MEMORY, "no memory for %s", name);
     items[list->count++] = value;
     list->items = items;
     return 0;
@@ -267,14 +337,17 @@ static int set_value(struct parser *parser, const struct option *option, const c
         return set_real(parser, option, value);
     case OPTION_TEXT:
     case OPTION_FILE:
+    case OPTION_SESSION:
         *(const char **)field(parser->settings, option->offset) = value;
         return 0;
     case OPTION_TEXTS:
-        return add_text(parser, option, value);
+        return add_text(parser, option->offset, option->name, value);
     case OPTION_CHOICE:
         return set_choice(parser, option, value);
     case OPTION_COUNTS:
         return set_counts(parser, option, value);
+    case OPTION_DURATION:
+        return set_duration(parser, option, value);
     case OPTION_FLAG:
         break;
     }
@@ -348,6 +421,26 @@ static int parse_short(struct parser *parser, const char *letters)
     return 0;
 }
 
+static const char *choice_at(const void *context, size_t index)
+{
+    return ((const struct operand *)context)->choices[index];
+}
+
+static int set_operand_choice(const struct parser *parser, const struct operand *operand,
+                              const char *word)
+{
+    size_t count = 0;
+    for (; operand->choices[count]; count++) {
+        if (strcmp(operand->choices[count], word) == 0) {
+            *(int *)field(parser->settings, operand->offset) = (int)count;
+            return 0;
+        }
+    }
+    const char *near = nearest_name(word, count, choice_at, operand);
+    return error_set(parser->err, HEARTH_E_ARGUMENT, "'%s' is no %s%s%s%s", word, operand->name,
+                     near ? "; did you mean " : ": ", near ? near : operand->help, near ? "?" : "");
+}
+
 static int parse_operand(struct parser *parser, const char *word)
 {
     if (parser->operand == parser->command->operand_count) {
@@ -358,7 +451,12 @@ static int parse_operand(struct parser *parser, const char *word)
                          "'%s' is one word too many after %s; a text with spaces needs quotes",
                          word, last);
     }
-    const struct operand *operand = &parser->command->operands[parser->operand++];
+    const struct operand *operand = &parser->command->operands[parser->operand];
+    if (operand->type == OPERAND_SESSIONS) /* takes all that follow */
+        return add_text(parser, operand->offset, operand->name, word);
+    parser->operand++;
+    if (operand->type == OPERAND_CHOICE)
+        return set_operand_choice(parser, operand, word);
     *(const char **)field(parser->settings, operand->offset) = word;
     return 0;
 }

@@ -388,8 +388,8 @@ static const struct option perplexity_options[] = {
 };
 
 static const struct operand perplexity_operands[] = {
-    {"MODEL", OPERAND_MODEL, true, AT(model), "a GGUF file; of a split model the first part"},
-    {"FILE", OPERAND_FILE, false, AT(file), "a text; a final newline of it does not count"},
+    {"MODEL", OPERAND_MODEL, true, AT(model), "a GGUF file; of a split model the first part", NULL},
+    {"FILE", OPERAND_FILE, false, AT(file), "a text; a final newline of it does not count", NULL},
 };
 
 static const struct example perplexity_examples[] = {

@@ -385,9 +385,9 @@ static const struct option run_options[] = {
 };
 
 static const struct operand run_operands[] = {
-    {"MODEL", OPERAND_MODEL, true, AT(model), "a GGUF file; of a split model the first part"},
+    {"MODEL", OPERAND_MODEL, true, AT(model), "a GGUF file; of a split model the first part", NULL},
     {"PROMPT", OPERAND_TEXT, false, AT(prompt),
-     "what the model is asked; a text piped in is put behind it, after an empty line"},
+     "what the model is asked; a text piped in is put behind it, after an empty line", NULL},
 };
 
 static const struct example run_examples[] = {

@@ -158,7 +158,7 @@ static const struct option tokenize_options[] = {
 };
 
 static const struct operand tokenize_operands[] = {
-    {"MODEL", OPERAND_MODEL, true, AT(model), "a GGUF file; of a split model the first part"},
+    {"MODEL", OPERAND_MODEL, true, AT(model), "a GGUF file; of a split model the first part", NULL},
 };
 
 static const struct example tokenize_examples[] = {

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -20,6 +21,10 @@ struct settings {
     struct text_list list;
     int choice;
     struct count_list counts;
+    uint64_t time;
+    const char *name;
+    int action;
+    struct text_list names;
 };
 
 #define AT(field) offsetof(struct settings, field)
@@ -40,11 +45,20 @@ static const struct option options[] = {
     {NAMED("list", 'l', OPTION_TEXTS, list)},
     {NAMED("colour", '\0', OPTION_CHOICE, choice), .choices = colours},
     {NAMED("numbers", 'n', OPTION_COUNTS, counts), .min = 1, .max = 9},
+    {NAMED("time", '\0', OPTION_DURATION, time)},
+    {NAMED("name", '\0', OPTION_SESSION, name)},
 };
 
 static const struct operand operands[] = {
-    {"FIRST", OPERAND_TEXT, true, AT(first), "what is first"},
-    {"SECOND", OPERAND_TEXT, false, AT(second), "what is second"},
+    {"FIRST", OPERAND_TEXT, true, AT(first), "what is first", NULL},
+    {"SECOND", OPERAND_TEXT, false, AT(second), "what is second", NULL},
+};
+
+static const char *const actions[] = {"list", "show", "remove", NULL};
+
+static const struct operand action_operands[] = {
+    {"ACTION", OPERAND_CHOICE, false, AT(action), "list, show or remove", actions},
+    {"NAME", OPERAND_SESSIONS, false, AT(names), "whom it is done to", NULL},
 };
 
 static void defaults(void *settings)
@@ -63,24 +77,46 @@ static const struct command command = {
     .defaults = defaults,
 };
 
+static const struct command action_command = {
+    .name = "act",
+    .operands = action_operands,
+    .operand_count = 2,
+    .settings_size = sizeof(struct settings),
+};
+
 static struct hearth_error cause;
 static bool help;
 
 /* Words up to a NULL; the status in *status. The caller destroys the settings. */
-static struct settings *parse(int *status, ...)
+static struct settings *parse_by(const struct command *table, int *status, va_list args)
 {
     char *words[16];
     int count = 0;
-    va_list args;
-    va_start(args, status);
     while ((words[count] = va_arg(args, char *)) != NULL)
         count++;
-    va_end(args);
-    struct settings *settings = settings_create(&command);
+    struct settings *settings = settings_create(table);
     assert_non_null(settings);
     help = false;
     cause.text[0] = '\0';
-    *status = options_parse(&command, count, words, settings, &help, &cause);
+    *status = options_parse(table, count, words, settings, &help, &cause);
+    return settings;
+}
+
+static struct settings *parse(int *status, ...)
+{
+    va_list args;
+    va_start(args, status);
+    struct settings *settings = parse_by(&command, status, args);
+    va_end(args);
+    return settings;
+}
+
+static struct settings *parse_action(int *status, ...)
+{
+    va_list args;
+    va_start(args, status);
+    struct settings *settings = parse_by(&action_command, status, args);
+    va_end(args);
     return settings;
 }
 
@@ -124,6 +160,60 @@ static void what_is_not_given_has_its_default(void **state)
     assert_string_equal(text.data, "74,5");
     buffer_finish(&text);
     settings_destroy(&command, s);
+}
+
+static void expect_time(const char *word, uint64_t ns, const char *shown)
+{
+    int status;
+    struct settings *s = parse(&status, "a", "--time", word, NULL);
+    assert_int_equal(status, 0);
+    assert_true(s->time == ns);
+    struct buffer text;
+    buffer_init(&text, 100);
+    option_default(&options[10], s, &text);
+    assert_string_equal(text.data, shown);
+    buffer_finish(&text);
+    settings_destroy(&command, s);
+}
+
+static void times_have_units(void **state)
+{
+    (void)state;
+    expect_time("5m", UINT64_C(300000000000), "5m");
+    expect_time("300s", UINT64_C(300000000000), "5m");
+    expect_time("90s", UINT64_C(90000000000), "90s");
+    expect_time("250ms", UINT64_C(250000000), "250ms");
+    expect_time("1.5h", UINT64_C(5400000000000), "90m");
+    expect_time("0.5s", UINT64_C(500000000), "500ms");
+    expect_time("0", 0, "0");
+    expect_time("0s", 0, "0");
+    expect_time("never", UINT64_MAX, "never");
+}
+
+static void an_operand_may_be_a_choice_and_others_may_repeat(void **state)
+{
+    (void)state;
+    int status;
+    struct settings *s = parse_action(&status, NULL);
+    assert_int_equal(status, 0);
+    assert_int_equal(s->action, 0);
+    assert_int_equal(s->names.count, 0);
+    settings_destroy(&action_command, s);
+    s = parse_action(&status, "remove", "a", "--", "list", "-h", NULL);
+    assert_int_equal(status, 0);
+    assert_int_equal(s->action, 2);
+    assert_int_equal(s->names.count, 3);
+    assert_string_equal(s->names.items[0], "a");
+    assert_string_equal(s->names.items[1], "list");
+    assert_string_equal(s->names.items[2], "-h");
+    settings_destroy(&action_command, s);
+    s = parse_action(&status, "remoev", "a", NULL);
+    assert_int_equal(status, HEARTH_E_ARGUMENT);
+    assert_string_equal(cause.text, "'remoev' is no ACTION; did you mean remove?");
+    settings_destroy(&action_command, s);
+    s = parse_action(&status, "something else", NULL);
+    assert_string_equal(cause.text, "'something else' is no ACTION: list, show or remove");
+    settings_destroy(&action_command, s);
 }
 
 static void repeated_options_are_collected_and_a_dash_is_a_word(void **state)
@@ -178,6 +268,17 @@ static void each_mistake_has_its_sentence(void **state)
         "--numbers takes whole numbers from 1 to 9, with commas between them, not '3,10'");
     expect_refused("--numbers=3,",
                    "--numbers takes whole numbers from 1 to 9, with commas between them, not '3,'");
+    static const char *const times[] = {"5",     "5x",  "",    "m",   "-5m",          "1e3s",
+                                        "0x5m",  "5 m", "nan", "inf", "99999999999h", "1.2.3s",
+                                        "Never", "5mm"};
+    for (size_t i = 0; i < sizeof times / sizeof times[0]; i++) {
+        char word[64], sentence[200];
+        snprintf(word, sizeof word, "--time=%s", times[i]);
+        snprintf(sentence, sizeof sentence,
+                 "--time takes a time such as 500ms, 90s, 5m or 1.5h, or 0, or never, not '%s'",
+                 times[i]);
+        expect_refused(word, sentence);
+    }
     expect_refused("--flag=1", "--flag takes no value");
     expect_refused("--text", "--text needs a value: --text X");
     expect_refused("--sise=1", "there is no option --sise; did you mean --size?");
@@ -210,6 +311,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_are_read_in_every_spelling),
         cmocka_unit_test(what_is_not_given_has_its_default),
+        cmocka_unit_test(times_have_units),
+        cmocka_unit_test(an_operand_may_be_a_choice_and_others_may_repeat),
         cmocka_unit_test(repeated_options_are_collected_and_a_dash_is_a_word),
         cmocka_unit_test(help_needs_nothing_else),
         cmocka_unit_test(each_mistake_has_its_sentence),
