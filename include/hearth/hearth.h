@@ -203,6 +203,7 @@ HEARTH_API void hearth_sequence_close(struct hearth_sequence *sequence);
 enum hearth_logits {
     HEARTH_LOGITS_LAST = 0, /* of the last token given */
     HEARTH_LOGITS_ALL = 1,  /* of every token given */
+    HEARTH_LOGITS_NONE = 2, /* of none: more tokens of a prompt will follow */
 };
 
 /* Queues tokens behind those that the sequence holds. HEARTH_E_LIMIT with the numbers where they

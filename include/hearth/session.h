@@ -172,7 +172,16 @@ struct hearth_result {
     size_t prompt_tokens, answer_tokens;
     size_t cached_tokens; /* of the prompt's, those that did not have to be computed */
     enum hearth_miss miss;
-    uint64_t queued_ns, prompt_ns, answer_ns; /* waiting, reading, answering */
+    /* Of the prompt, then of the answer, then the one that ended it for HEARTH_STOP_END: valid
+     * until on_end returns. */
+    const uint32_t *ids;
+    size_t id_count;
+    uint64_t queued_ns;         /* waiting */
+    uint64_t prompt_ns;         /* reading the prompt */
+    uint64_t first_token_ns;    /* since reading began; 0: there was none */
+    uint64_t answer_ns;         /* from the end of reading until the last token was computed */
+    size_t decode_tokens;       /* that answer_ns was for: all drawn but the first */
+    uint64_t drafted, accepted; /* guesses that were computed; that were right */
 };
 
 struct hearth_ask {                         /* zeroed but for what is said: the defaults */
@@ -183,6 +192,7 @@ struct hearth_ask {                         /* zeroed but for what is said: the 
     /* A JSON object with more variables for the template (tools, enable_thinking, …); may be NULL.
      */
     const char *variables;
+    bool no_speculation;  /* compute no guesses of what follows; the answer is the same */
     bool background;      /* gives way to all that is not */
     uint64_t deadline_ns; /* by the clock of the set: cancelled then; 0: none */
     void (*on_text)(void *context, const char *text, size_t size); /* may be NULL */

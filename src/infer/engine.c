@@ -271,7 +271,8 @@ int hearth_sequence_extend(struct hearth_sequence *sequence, const uint32_t *ids
         return error_set(err, HEARTH_E_MEMORY, "no memory to queue %zu tokens", count);
     for (size_t i = 0; i < count; i++) {
         sequence->ids[sequence->queued] = ids[i];
-        sequence->wants_logits[sequence->queued] = logits == HEARTH_LOGITS_ALL || i + 1 == count;
+        sequence->wants_logits[sequence->queued] =
+            logits == HEARTH_LOGITS_ALL || (logits == HEARTH_LOGITS_LAST && i + 1 == count);
         sequence->queued++;
     }
     sequence->logit_rows = 0;

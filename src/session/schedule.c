@@ -66,6 +66,7 @@ int hearth_session_ask(struct hearth_session *session, const struct hearth_ask *
         return error_set(err, HEARTH_E_MEMORY, "no memory for a request");
     request->session = session;
     request->background = ask->background;
+    request->speculates = !ask->no_speculation;
     request->max_tokens = ask->max_tokens;
     request->deadline_ns = ask->deadline_ns;
     request->asked_ns = sessions_now(session->sessions);
@@ -105,10 +106,22 @@ static void unlink_request(struct hearth_request *request)
     *at = request->next;
 }
 
+/* Drops guesses that did not become the history's ids: the last of those may be another one than
+ * was guessed, the rest stand behind the end. */
+static void drop_guesses(struct hearth_request *request)
+{
+    const struct history *history = &request->session->history;
+    size_t last = history->count - 1;
+    bool wrong = hearth_sequence_length(request->sequence) > last &&
+                 hearth_sequence_ids(request->sequence)[last] != history->ids[last];
+    hearth_sequence_truncate(request->sequence, wrong ? last : history->count, NULL);
+}
+
 /* What it computed stays in the prefix cache, its answer in the history. */
 static void leave_behind(struct hearth_request *request)
 {
     struct hearth_session *session = request->session;
+    drop_guesses(request);
     if (request->state != REQUEST_WAITING) {
         session->sessions->running--;
         session->sessions->parked = false; /* what it gives back may be enough for another */
@@ -130,13 +143,15 @@ static void end(struct hearth_request *request, enum hearth_stop stop)
     struct hearth_result *result = &request->result;
     uint64_t now = sessions_now(session->sessions);
     result->stop = stop;
-    if (request->begun)
+    if (request->begun) {
+        result->ids = session->history.ids;
+        result->id_count = session->history.count;
+        guess_end(request);
         leave_behind(request);
+    }
     result->text = request->text.data ? request->text.data : "";
     result->text_size = request->text.size;
     result->queued_ns = (request->begun ? request->begun_ns : now) - request->asked_ns;
-    if (request->state == REQUEST_ANSWERING)
-        result->answer_ns = now - request->read_ns;
     unlink_request(request);
     session->requests--;
     session_touch(session);
@@ -175,16 +190,15 @@ static enum hearth_miss miss_of(const struct hearth_session *session,
     return prompt->miss;
 }
 
-/* Puts the prompt into the history and what is known of it into the sequence. */
-static int begin(struct hearth_request *request, struct hearth_error *err)
+/* Puts the prompt into the history. */
+static int begin(struct hearth_request *request, struct history_prompt *prompt,
+                 struct hearth_error *err)
 {
     struct hearth_session *session = request->session;
     struct history *history = &session->history;
-    struct history_prompt prompt = {0};
-    size_t reused;
     uint32_t context = session->sessions->options.context_max;
     int status =
-        history_begin_answer(history, request->variables, session->unix_seconds, &prompt, err);
+        history_begin_answer(history, request->variables, session->unix_seconds, prompt, err);
     if (status)
         return status;
     if (history->count == 0)
@@ -195,16 +209,7 @@ static int begin(struct hearth_request *request, struct hearth_error *err)
                          context);
     for (size_t i = 0; i < history->count && !status; i++)
         status = hearth_sampler_accept(request->sampler, history->ids[i], err);
-    if (!status)
-        status = hearth_sequence_reuse(request->sequence, history->ids, history->count - 1, &reused,
-                                       err);
-    if (status)
-        return status;
-    request->begun = true;
-    request->prompt_count = request->result.prompt_tokens = history->count;
-    request->given = request->result.cached_tokens = reused;
-    request->result.miss = miss_of(session, &prompt, reused, history->count);
-    return 0;
+    return status;
 }
 
 /* A conversation answers one request after the other. */
@@ -231,25 +236,36 @@ static struct hearth_request *next_waiting(const struct hearth_sessions *session
     return next;
 }
 
+/* Begins, or goes on after it was parked, with what is known. */
 static void start(struct hearth_request *request)
 {
-    struct hearth_sessions *set = request->session->sessions;
+    struct hearth_session *session = request->session;
+    const struct history *history = &session->history;
+    struct history_prompt prompt = {0};
     struct hearth_error err = {0};
+    size_t reused = 0;
     int status = 0;
-    session_touch(request->session);
+    session_touch(session);
     if (!request->begun) {
-        request->begun_ns = sessions_now(set);
-        status = begin(request, &err);
-    } else {
-        status = hearth_sequence_reuse(request->sequence, request->session->history.ids,
-                                       request->session->history.count - 1, &request->given, &err);
+        request->begun_ns = sessions_now(session->sessions);
+        status = begin(request, &prompt, &err);
     }
+    if (!status)
+        status = hearth_sequence_reuse(request->sequence, history->ids, history->count - 1, &reused,
+                                       &err);
     if (status) {
         fail(request, &err);
         return;
     }
+    if (!request->begun) {
+        request->begun = true;
+        request->prompt_count = request->result.prompt_tokens = history->count;
+        request->result.cached_tokens = reused;
+        request->result.miss = miss_of(session, &prompt, reused, history->count);
+        guess_begin(request);
+    }
     request->state = REQUEST_READING;
-    set->running++;
+    session->sessions->running++;
 }
 
 /* ---- tokens ---- */
@@ -279,21 +295,37 @@ static void finish(struct hearth_request *request, enum hearth_stop stop)
     end(request, stop);
 }
 
-/* Draws the next token of an answer; true when it goes on. */
-static bool draw(struct hearth_request *request)
+/* Draws the next id of the history from a row of logits. */
+static int sample(struct hearth_request *request, size_t row, uint32_t *id,
+                  struct hearth_error *err)
 {
-    struct history *history = &request->session->history;
+    struct hearth_result *result = &request->result;
+    const float *logits = hearth_sequence_logits(request->sequence, row);
+    int status = hearth_sampler_sample(request->sampler, logits, id, err);
+    if (!status)
+        status = history_push(&request->session->history, *id, err);
+    if (status)
+        return status;
+    guess_check(request);
+    if (request->session->history.count == request->prompt_count + 1)
+        result->first_token_ns = sessions_now(request->session->sessions) - request->begun_ns;
+    else
+        result->decode_tokens++;
+    return 0;
+}
+
+/* Draws the next token of an answer; true when it goes on. */
+static bool draw(struct hearth_request *request, size_t row)
+{
+    const struct history *history = &request->session->history;
     const struct hearth_sessions *set = request->session->sessions;
     struct hearth_error err = {0};
     const char *text;
-    size_t size, rows = hearth_sequence_logit_rows(request->sequence);
+    size_t size;
     bool stopped = false;
     uint32_t id;
-    int status = hearth_sampler_sample(
-        request->sampler, hearth_sequence_logits(request->sequence, rows - 1), &id, &err);
+    int status = sample(request, row, &id, &err);
     bool ends = !status && hearth_is_end(set->model, id);
-    if (!status)
-        status = history_push(history, id, &err);
     if (!status && !ends) {
         request->result.answer_tokens++;
         status = hearth_stream_push(request->stream, id, &text, &size, &stopped, &err);
@@ -315,27 +347,80 @@ static bool draw(struct hearth_request *request)
     return false;
 }
 
-/* ---- a step ---- */
-
-/* Gives the sequence the next ids of the history, at most `most`; returns how many. 0: the request
- * failed, and is gone. */
-static size_t give(struct hearth_request *request, size_t most)
+/* Draws from the rows of a step, as long as what is drawn is what the next row was computed for. */
+static void draw_rows(struct hearth_request *request)
 {
     const struct history *history = &request->session->history;
-    size_t count = history->count - request->given;
-    struct hearth_error err;
-    if (count > most)
-        count = most;
-    if (hearth_sequence_extend(request->sequence, history->ids + request->given, count,
-                               HEARTH_LOGITS_LAST, &err)) {
-        fail(request, &err);
-        return 0;
+    size_t computed = hearth_sequence_length(request->sequence);
+    size_t first = computed - hearth_sequence_logit_rows(request->sequence);
+    bool right = true;
+    while (right && history->count <= computed) {
+        if (!draw(request, history->count - 1 - first))
+            return;
+        /* text was shown, and whoever saw it may have cancelled */
+        right = guess_was_right(request) && !atomic_load(&request->cancelled);
     }
-    request->given += count;
+    if (!right)
+        hearth_sequence_truncate(request->sequence, history->count - 1, NULL);
+}
+
+/* ---- a step ---- */
+
+/* Tokens that the sequence holds or has queued. Behind those of the history there may be guesses.
+ */
+static size_t given(const struct hearth_request *request)
+{
+    return hearth_sequence_length(request->sequence) + hearth_sequence_pending(request->sequence);
+}
+
+static int extend(struct hearth_request *request, const uint32_t *ids, size_t count,
+                  enum hearth_logits logits, struct hearth_error *err)
+{
+    int status = hearth_sequence_extend(request->sequence, ids, count, logits, err);
     /* extending cleared the mark of a cancel that came before */
     if (atomic_load(&request->cancelled))
         hearth_sequence_cancel(request->sequence);
-    return count;
+    return status;
+}
+
+/* Queues the next ids of a prompt, so that at most `most` are; returns how many are. 0: the request
+ * failed, and is gone. */
+static size_t give_prompt(struct hearth_request *request, size_t most)
+{
+    const struct history *history = &request->session->history;
+    size_t from = given(request), pending = hearth_sequence_pending(request->sequence);
+    size_t room = pending < most ? most - pending : 0;
+    size_t count = history->count - from < room ? history->count - from : room;
+    bool last = from + count == history->count;
+    struct hearth_error err;
+    if (count > 0 && extend(request, history->ids + from, count,
+                            last ? HEARTH_LOGITS_LAST : HEARTH_LOGITS_NONE, &err)) {
+        fail(request, &err);
+        return 0;
+    }
+    return pending + count;
+}
+
+/* Queues the last token of an answer, and guesses of what follows. */
+static void give_answer(struct hearth_request *request, bool alone)
+{
+    const struct history *history = &request->session->history;
+    const struct guesses *guesses = &request->guesses;
+    struct hearth_error err;
+    guess_next(request, alone);
+    if (extend(request, history->ids + history->count - 1, 1, HEARTH_LOGITS_ALL, &err) ||
+        (guesses->count > 0 &&
+         extend(request, guesses->ids, guesses->count, HEARTH_LOGITS_ALL, &err)))
+        fail(request, &err);
+}
+
+/* An answer whose last token is not queued yet. */
+static struct hearth_request *next_answering(const struct hearth_sessions *sessions)
+{
+    struct hearth_request *r = sessions->requests;
+    while (r && (r->state != REQUEST_ANSWERING || given(r) >= r->session->history.count))
+        r = r->next;
+    return r;
 }
 
 /* How many tokens of a prompt a step may have. */
@@ -383,10 +468,13 @@ static struct hearth_request *next_reading(const struct hearth_sessions *session
 static struct plan plan_step(struct hearth_sessions *sessions)
 {
     struct plan plan = {.reading = next_reading(sessions)};
+    struct hearth_request *answering;
     for (const struct hearth_request *r = sessions->requests; r; r = r->next)
         plan.answering += r->state == REQUEST_ANSWERING;
+    while ((answering = next_answering(sessions)))
+        give_answer(answering, plan.answering == 1);
     if (plan.reading)
-        plan.prompt_tokens = give(plan.reading, prompt_tokens(sessions, plan.answering));
+        plan.prompt_tokens = give_prompt(plan.reading, prompt_tokens(sessions, plan.answering));
     return plan;
 }
 
@@ -398,6 +486,10 @@ static void learn_pace(struct hearth_sessions *sessions, const struct plan *plan
     if (plan->prompt_tokens >= PROMPT_CHUNK_MIN && plan->answering == 0) {
         uint64_t token = ns / plan->prompt_tokens;
         sessions->token_ns = sessions->token_ns ? (3 * sessions->token_ns + token) / 4 : token;
+    }
+    for (struct hearth_request *r = sessions->requests; r; r = r->next) {
+        if (r->state == REQUEST_ANSWERING && plan->answering == 1 && plan->prompt_tokens == 0)
+            guess_took(r, ns);
     }
 }
 
@@ -411,10 +503,11 @@ static bool park_youngest(struct hearth_sessions *sessions)
     }
     if (!youngest || sessions->running < 2)
         return false;
+    drop_guesses(youngest);
+    youngest->guesses.count = 0;
     hearth_sequence_remember(youngest->sequence);
     hearth_sequence_truncate(youngest->sequence, 0, NULL);
     youngest->state = REQUEST_WAITING;
-    youngest->given = 0;
     sessions->running--;
     sessions->parked = true;
     return true;
@@ -431,25 +524,26 @@ static void take_up(struct hearth_request *request)
         return;
     }
     if (status == HEARTH_E_LIMIT || status == HEARTH_E_MEMORY) {
-        request->given = hearth_sequence_length(request->sequence);
-        request->state = REQUEST_READING;
-        if (park_youngest(set))
+        bool guessed = request->guesses.count > 0;
+        request->guesses.count = 0;
+        request->state = REQUEST_READING; /* and once more, without guesses */
+        if (guessed || park_youngest(set))
             return;
     }
     if (status) {
         fail(request, &err);
         return;
     }
-    if (hearth_sequence_logit_rows(request->sequence) == 0 ||
-        request->given < request->session->history.count)
+    if (hearth_sequence_logit_rows(request->sequence) == 0)
         return;
-    if (request->state == REQUEST_READING && request->result.prompt_ns == 0) {
-        request->read_ns = sessions_now(set);
-        request->result.prompt_ns = request->read_ns - request->begun_ns;
+    uint64_t now = sessions_now(set);
+    if (request->result.prompt_ns == 0) {
+        request->read_ns = now;
+        request->result.prompt_ns = now - request->begun_ns;
     }
+    request->result.answer_ns = now - request->read_ns;
     request->state = REQUEST_ANSWERING;
-    if (draw(request))
-        give(request, 1);
+    draw_rows(request);
 }
 
 /* Callbacks may ask, cancel and close, so the list is looked through from its beginning until a
@@ -481,6 +575,8 @@ static uint64_t dispose_idle(struct hearth_sessions *sessions)
             return idle - (now - s->used_ns);
         hearth_engine_forget(sessions->engine, s->history.ids, s->history.count);
         s->held = false;
+        hearth_draft_close(sessions->spare_draft);
+        sessions->spare_draft = NULL;
     }
     return HEARTH_IDLE_NEVER;
 }

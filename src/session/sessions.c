@@ -155,6 +155,7 @@ void hearth_sessions_close(struct hearth_sessions *sessions)
     schedule_end_all(sessions);
     while (sessions->first)
         drop(sessions->first);
+    hearth_draft_close(sessions->spare_draft);
     mem_free(sessions->buckets);
     mem_free(sessions);
 }

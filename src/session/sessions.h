@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "hearth/session.h"
+#include "session/guess.h"
 #include "session/history.h"
 
 enum request_state {
@@ -18,7 +19,7 @@ struct hearth_request {
     struct hearth_request *next; /* in the list of the set, by arrival */
     enum request_state state;
     bool begun; /* its prompt is in the history */
-    bool background;
+    bool background, speculates;
     atomic_bool cancelled;
     struct hearth_sequence *sequence; /* its own, so that it can be cancelled from any thread */
     struct hearth_sampler *sampler;
@@ -31,7 +32,7 @@ struct hearth_request {
     void (*on_end)(void *context, const struct hearth_result *result);
     void *context;
     uint64_t round; /* the last step that it was taken up for */
-    size_t given;   /* of the history's ids, so many were given to the sequence */
+    struct guesses guesses;
     size_t prompt_count;
     struct hearth_result result;
 };
@@ -62,10 +63,11 @@ struct hearth_sessions {
     size_t bucket_count;
     struct hearth_request *requests; /* by arrival */
     size_t running;
-    uint64_t step_ns;  /* what a step takes in which only answers go on */
-    uint64_t token_ns; /* what a token of a prompt takes */
-    uint64_t round;    /* counts steps */
-    bool parked;       /* there was no room for all that ran: nothing begins until one has ended */
+    uint64_t step_ns;                 /* what a step takes in which only answers go on */
+    uint64_t token_ns;                /* what a token of a prompt takes */
+    uint64_t round;                   /* counts steps */
+    struct hearth_draft *spare_draft; /* with what was learned; may be NULL */
+    bool parked; /* there was no room for all that ran: nothing begins until one has ended */
 };
 
 uint64_t sessions_now(const struct hearth_sessions *sessions);

@@ -219,6 +219,38 @@ static void logits_come_for_the_tokens_that_ask(void **state)
     hearth_model_close(model);
 }
 
+static void the_beginning_of_a_prompt_needs_no_logits(void **state)
+{
+    (void)state;
+    struct hearth_model *model = open_golden("gemma3");
+    struct hearth_engine *engine = open_engine(model, (struct hearth_engine_options){0});
+    const uint32_t ids[] = {1, 2, 3, 4, 5};
+    struct hearth_model_info info;
+    struct hearth_sequence *whole = open_sequence(engine, 0), *parts = open_sequence(engine, 0);
+    hearth_model_info(model, &info);
+    give(whole, ids, 5);
+    assert_int_equal(hearth_sequence_extend(parts, ids, 3, HEARTH_LOGITS_NONE, NULL), 0);
+    assert_int_equal(hearth_engine_step(engine, NULL, NULL), 0);
+    assert_int_equal(hearth_sequence_logit_rows(parts), 0);
+    assert_int_equal(hearth_sequence_length(parts), 3);
+    float *expected = malloc(info.vocabulary * sizeof *expected);
+    assert_non_null(expected);
+    memcpy(expected, hearth_sequence_logits(whole, 0), info.vocabulary * sizeof *expected);
+    assert_int_equal(hearth_sequence_extend(parts, ids + 3, 1, HEARTH_LOGITS_NONE, NULL), 0);
+    assert_int_equal(hearth_engine_step(engine, NULL, NULL), 0);
+    assert_int_equal(hearth_sequence_length(parts), 4);
+    give(parts, ids + 4, 1);
+    assert_int_equal(hearth_engine_step(engine, NULL, NULL), 0);
+    assert_int_equal(hearth_sequence_logit_rows(parts), 1);
+    assert_memory_equal(hearth_sequence_logits(parts, 0), expected,
+                        info.vocabulary * sizeof *expected);
+    free(expected);
+    hearth_sequence_close(whole);
+    hearth_sequence_close(parts);
+    hearth_engine_close(engine);
+    hearth_model_close(model);
+}
+
 static void a_kv_limit_fails_one_sequence_and_not_the_others(void **state)
 {
     (void)state;
@@ -355,6 +387,7 @@ int main(void)
         cmocka_unit_test(a_model_without_a_template_says_so),
         cmocka_unit_test(a_sequence_refuses_what_does_not_fit),
         cmocka_unit_test(logits_come_for_the_tokens_that_ask),
+        cmocka_unit_test(the_beginning_of_a_prompt_needs_no_logits),
         cmocka_unit_test(a_kv_limit_fails_one_sequence_and_not_the_others),
         cmocka_unit_test(without_memory_opening_fails_and_leaks_nothing),
         cmocka_unit_test(loading_copies_no_weights),

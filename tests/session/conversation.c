@@ -34,18 +34,24 @@ static uint64_t read_clock(void *context)
     return room->now += 1000;
 }
 
-static void open_room(struct room *room, size_t m, uint64_t kv_bytes_max, uint32_t context_max)
+static void open_room_with(struct room *room, size_t m, const struct hearth_engine_options *engine,
+                           uint32_t context_max)
 {
-    struct hearth_engine_options engine = {
-        .threads = 1, .kv_type = HEARTH_KV_Q8_0, .kv_bytes_max = kv_bytes_max};
     struct hearth_sessions_options options = {.now = read_clock,
                                               .clock_context = room,
                                               .unix_seconds = 1000000000,
                                               .context_max = context_max};
     room->now = 0;
-    assert_int_equal(hearth_engine_open(models[m], &engine, &room->engine, NULL), 0);
+    assert_int_equal(hearth_engine_open(models[m], engine, &room->engine, NULL), 0);
     assert_int_equal(hearth_sessions_open(models[m], room->engine, &options, &room->sessions, NULL),
                      0);
+}
+
+static void open_room(struct room *room, size_t m, uint64_t kv_bytes_max, uint32_t context_max)
+{
+    struct hearth_engine_options engine = {
+        .threads = 1, .kv_type = HEARTH_KV_Q8_0, .kv_bytes_max = kv_bytes_max};
+    open_room_with(room, m, &engine, context_max);
 }
 
 static void close_room(struct room *room)
@@ -519,6 +525,119 @@ static void closing_everything_ends_what_runs(void **state)
     assert_int_equal(reply.result.stop, HEARTH_STOP_CANCELLED);
 }
 
+/* ---- speculation ---- */
+
+struct long_reply {
+    char text[4096];
+    struct hearth_result result;
+    uint32_t ids[1024];
+    size_t cancel_at; /* bytes */
+    struct hearth_request *request;
+};
+
+static void take_long_text(void *context, const char *text, size_t size)
+{
+    struct long_reply *reply = context;
+    size_t length = strlen(reply->text);
+    assert_true(length + size < sizeof reply->text);
+    memcpy(reply->text + length, text, size);
+    reply->text[length + size] = '\0';
+    if (reply->cancel_at && length + size >= reply->cancel_at)
+        hearth_request_cancel(reply->request);
+}
+
+static void take_long_end(void *context, const struct hearth_result *result)
+{
+    struct long_reply *reply = context;
+    reply->result = *result;
+    assert_true(result->id_count <= 1024);
+    memcpy(reply->ids, result->ids, result->id_count * sizeof *result->ids);
+}
+
+/* How an answer with guesses is asked for. */
+struct guessing {
+    uint32_t context, max_tokens;
+    float temperature;
+    const char *stop;
+    size_t cancel_at;
+    uint32_t chunk_tokens; /* of the engine: a step may take but a part of the guesses */
+    uint64_t kv_bytes_max; /* what ends an answer must not be where its guesses end */
+};
+
+/* Two turns of a conversation that repeats itself. */
+static void answer_guessing(size_t m, const struct guessing *how, bool single,
+                            struct long_reply replies[2])
+{
+    struct room room;
+    struct hearth_engine_options engine = {.threads = 1,
+                                           .kv_type = HEARTH_KV_Q8_0,
+                                           .chunk_tokens = how->chunk_tokens,
+                                           .kv_bytes_max = how->kv_bytes_max};
+    open_room_with(&room, m, &engine, how->context);
+    struct hearth_session *session = open_session(&room, NULL);
+    for (size_t t = 0; t < 2; t++) {
+        struct hearth_sampling sampling;
+        hearth_sampling_default(&sampling);
+        sampling.temperature = how->temperature;
+        sampling.seed = 5;
+        replies[t] = (struct long_reply){.cancel_at = how->cancel_at};
+        struct hearth_ask what = {
+            .sampling = &sampling,
+            .stop = &how->stop,
+            .stop_count = how->stop != NULL,
+            .max_tokens = how->max_tokens,
+            .no_speculation = single,
+            .on_text = take_long_text,
+            .on_end = take_long_end,
+            .context = &replies[t],
+        };
+        say(session, "abcdefghabcdefghabcdefghabcdefghabcdefgh");
+        assert_int_equal(hearth_session_ask(session, &what, &replies[t].request, NULL), 0);
+        run(&room);
+    }
+    hearth_session_close(session);
+    close_room(&room);
+}
+
+static void assert_same_result(const struct long_reply *a, const struct long_reply *b)
+{
+    assert_string_equal(a->text, b->text);
+    assert_int_equal(a->result.stop, b->result.stop);
+    assert_int_equal(a->result.prompt_tokens, b->result.prompt_tokens);
+    assert_int_equal(a->result.answer_tokens, b->result.answer_tokens);
+    assert_int_equal(a->result.decode_tokens, b->result.decode_tokens);
+    assert_int_equal(a->result.id_count, b->result.id_count);
+    assert_memory_equal(a->ids, b->ids, a->result.id_count * sizeof a->ids[0]);
+}
+
+static void guesses_change_no_token(void **state)
+{
+    (void)state;
+    static const struct guessing ways[] = {
+        {0, 150, 0.0f, NULL, 0, 0, 0},  {0, 150, 0.7f, NULL, 0, 0, 0},
+        {0, 150, 1.2f, NULL, 0, 0, 0},  {0, 7, 0.0f, NULL, 0, 0, 0},
+        {0, 150, 0.7f, "bc", 0, 0, 0},  {150, 0, 0.0f, NULL, 0, 0, 0},
+        {0, 150, 0.0f, NULL, 30, 0, 0}, {0, 150, 0.5f, NULL, 21, 0, 0},
+        {0, 150, 0.3f, NULL, 0, 3, 0},  {0, 0, 0.0f, NULL, 0, 0, 90000},
+    };
+    uint64_t drafted = 0, accepted = 0, fewer = 0;
+    for (size_t m = 0; m < 2; m++) {
+        for (size_t w = 0; w < sizeof ways / sizeof ways[0]; w++) {
+            static struct long_reply guessed[2], single[2];
+            answer_guessing(m, &ways[w], false, guessed);
+            answer_guessing(m, &ways[w], true, single);
+            for (size_t t = 0; t < 2; t++) {
+                assert_same_result(&guessed[t], &single[t]);
+                assert_int_equal(single[t].result.drafted, 0);
+                drafted += guessed[t].result.drafted;
+                accepted += guessed[t].result.accepted;
+                fewer += guessed[t].result.answer_ns < single[t].result.answer_ns;
+            }
+        }
+    }
+    assert_true(drafted > accepted && accepted > 100 && fewer > 4);
+}
+
 /* ---- idle ---- */
 
 static void after_five_idle_minutes_the_context_is_given_back(void **state)
@@ -640,6 +759,7 @@ int main(void)
         cmocka_unit_test(a_cancelled_answer_keeps_its_text_and_disturbs_nobody),
         cmocka_unit_test(who_waits_can_be_cancelled_and_deadlines_hold),
         cmocka_unit_test(closing_everything_ends_what_runs),
+        cmocka_unit_test(guesses_change_no_token),
         cmocka_unit_test(after_five_idle_minutes_the_context_is_given_back),
         cmocka_unit_test(a_request_that_cannot_be_answered_says_why_and_leaves_the_rest),
         cmocka_unit_test(a_full_context_ends_the_answer),
