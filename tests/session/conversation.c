@@ -10,183 +10,8 @@
 
 #include <cmocka.h>
 
-#include "gguf/types.h"
 #include "hearth/session.h"
-#include "infer/tiny_model.h"
-
-#define VOCABULARY 96
-#define ANSWER_TOKENS 12
-#define MINUTE_NS (UINT64_C(60) * 1000000000)
-
-/* One model that sees everything and one with a window of 40 tokens. */
-static struct hearth_model *models[2];
-
-/* Everything that a test needs, with a clock that stands still unless the test moves it. */
-struct room {
-    struct hearth_engine *engine;
-    struct hearth_sessions *sessions;
-    uint64_t now;
-};
-
-static uint64_t read_clock(void *context)
-{
-    struct room *room = context;
-    return room->now += 1000;
-}
-
-static void open_room_with(struct room *room, size_t m, const struct hearth_engine_options *engine,
-                           uint32_t context_max)
-{
-    struct hearth_sessions_options options = {.now = read_clock,
-                                              .clock_context = room,
-                                              .unix_seconds = 1000000000,
-                                              .context_max = context_max};
-    room->now = 0;
-    assert_int_equal(hearth_engine_open(models[m], engine, &room->engine, NULL), 0);
-    assert_int_equal(hearth_sessions_open(models[m], room->engine, &options, &room->sessions, NULL),
-                     0);
-}
-
-static void open_room(struct room *room, size_t m, uint64_t kv_bytes_max, uint32_t context_max)
-{
-    struct hearth_engine_options engine = {
-        .threads = 1, .kv_type = HEARTH_KV_Q8_0, .kv_bytes_max = kv_bytes_max};
-    open_room_with(room, m, &engine, context_max);
-}
-
-static void close_room(struct room *room)
-{
-    hearth_sessions_close(room->sessions);
-    hearth_engine_close(room->engine);
-}
-
-/* ---- asking ---- */
-
-struct reply {
-    bool ended;
-    char text[512], streamed[512];
-    struct hearth_result result;
-    struct hearth_request *request;
-    size_t cancel_after; /* bytes of text; 0: never */
-    size_t order;        /* which to end, from 1 */
-};
-
-static size_t replies_ended;
-
-static void take_text(void *context, const char *text, size_t size)
-{
-    struct reply *reply = context;
-    size_t length = strlen(reply->streamed);
-    assert_true(length + size < sizeof reply->streamed);
-    memcpy(reply->streamed + length, text, size);
-    reply->streamed[length + size] = '\0';
-    if (reply->cancel_after && length + size >= reply->cancel_after)
-        hearth_request_cancel(reply->request);
-}
-
-static void take_end(void *context, const struct hearth_result *result)
-{
-    struct reply *reply = context;
-    assert_false(reply->ended);
-    reply->ended = true;
-    reply->order = ++replies_ended;
-    reply->result = *result;
-    snprintf(reply->text, sizeof reply->text, "%s", result->text);
-    reply->result.text = reply->text;
-    assert_string_equal(reply->text, reply->streamed);
-}
-
-static struct hearth_ask ask_for(struct reply *reply)
-{
-    static const struct hearth_sampling greedy = {.temperature = 0.0f,
-                                                  .top_p = 1.0f,
-                                                  .typical_p = 1.0f,
-                                                  .xtc_threshold = 1.0f,
-                                                  .repeat_penalty = 1.0f};
-    return (struct hearth_ask){
-        .sampling = &greedy,
-        .max_tokens = ANSWER_TOKENS,
-        .on_text = take_text,
-        .on_end = take_end,
-        .context = reply,
-    };
-}
-
-static void ask_with(struct hearth_session *session, const struct hearth_ask *ask)
-{
-    struct reply *reply = ask->context;
-    struct hearth_error err;
-    if (hearth_session_ask(session, ask, &reply->request, &err))
-        fail_msg("%s", err.text);
-}
-
-static void ask(struct hearth_session *session, struct reply *reply)
-{
-    *reply = (struct reply){0};
-    struct hearth_ask what = ask_for(reply);
-    ask_with(session, &what);
-}
-
-/* Steps until nothing is left to do. */
-static void run(struct room *room)
-{
-    struct hearth_sessions_state state;
-    do {
-        uint64_t wait;
-        hearth_sessions_step(room->sessions, &wait);
-        hearth_sessions_state(room->sessions, &state);
-    } while (state.waiting + state.running > 0);
-}
-
-static void say(struct hearth_session *session, const char *text)
-{
-    char message[300];
-    snprintf(message, sizeof message, "{\"role\":\"user\",\"content\":\"%s\"}", text);
-    assert_int_equal(hearth_session_append(session, message, strlen(message), NULL), 0);
-}
-
-static struct reply turn(struct room *room, struct hearth_session *session, const char *text)
-{
-    struct reply reply;
-    say(session, text);
-    ask(session, &reply);
-    run(room);
-    assert_true(reply.ended);
-    return reply;
-}
-
-static struct hearth_session *open_session(struct room *room, const char *key)
-{
-    struct hearth_session *session;
-    assert_int_equal(hearth_session_open(room->sessions, key, &session, NULL), 0);
-    return session;
-}
-
-/* A text of its own for each number and turn. */
-static void text_of_turn(char text[64], size_t number, size_t turn_number)
-{
-    for (size_t i = 0; i < 30; i++)
-        text[i] = (char)('a' + (number * 7 + turn_number * 3 + i * (number + 2)) % 26);
-    text[30] = '\0';
-}
-
-/* What a conversation answers in each of its turns when it is alone and nothing is kept. */
-static void answers_alone(size_t m, size_t number, size_t turns, char answers[][512])
-{
-    struct room room;
-    open_room(&room, m, 0, 0);
-    struct hearth_session *session = open_session(&room, NULL);
-    for (size_t t = 0; t < turns; t++) {
-        char text[64];
-        text_of_turn(text, number, t);
-        struct reply reply = turn(&room, session, text);
-        assert_true(reply.result.stop <= HEARTH_STOP_LENGTH);
-        snprintf(answers[t], 512, "%s", reply.text);
-        hearth_engine_trim(room.engine, UINT64_MAX);
-    }
-    hearth_session_close(session);
-    close_room(&room);
-}
+#include "room.h"
 
 /* ---- reuse ---- */
 
@@ -194,7 +19,7 @@ static void a_turn_computes_only_what_is_new(void **state)
 {
     (void)state;
     for (size_t m = 0; m < 2; m++) {
-        struct room room;
+        struct room room = {0};
         char alone[4][512], text[64];
         answers_alone(m, 1, 4, alone);
         open_room(&room, m, 0, 0);
@@ -219,7 +44,7 @@ static void a_turn_computes_only_what_is_new(void **state)
 static void what_has_given_way_is_computed_again_and_said(void **state)
 {
     (void)state;
-    struct room room;
+    struct room room = {0};
     char alone[2][512], text[64];
     answers_alone(0, 2, 2, alone);
     open_room(&room, 0, 0, 0);
@@ -239,7 +64,7 @@ static void what_has_given_way_is_computed_again_and_said(void **state)
 static void conversations_with_the_same_beginning_share_it(void **state)
 {
     (void)state;
-    struct room room;
+    struct room room = {0};
     open_room(&room, 0, 0, 0);
     static const char system[] = "[{\"role\":\"system\",\"content\":\"youareahelpfulassistantthat"
                                  "answersinasfewwordsaspossible\"}]";
@@ -258,7 +83,7 @@ static void conversations_with_the_same_beginning_share_it(void **state)
 static void an_edited_history_costs_what_is_different(void **state)
 {
     (void)state;
-    struct room room;
+    struct room room = {0};
     char text[64];
     open_room(&room, 0, 0, 0);
     struct hearth_session *session = open_session(&room, NULL);
@@ -278,7 +103,7 @@ static void an_edited_history_costs_what_is_different(void **state)
 static void a_fork_goes_on_from_what_was_computed(void **state)
 {
     (void)state;
-    struct room room;
+    struct room room = {0};
     char alone[2][512], text[64];
     answers_alone(0, 5, 2, alone);
     open_room(&room, 0, 0, 0);
@@ -302,7 +127,7 @@ static void a_fork_goes_on_from_what_was_computed(void **state)
 static void a_key_is_the_same_conversation_each_time(void **state)
 {
     (void)state;
-    struct room room;
+    struct room room = {0};
     struct hearth_sessions_state now;
     char text[64], *messages;
     open_room(&room, 0, 0, 0);
@@ -341,7 +166,7 @@ static void many_at_once_answer_as_each_alone(void **state)
     (void)state;
     enum { COUNT = 20 };
     for (size_t m = 0; m < 2; m++) {
-        struct room room;
+        struct room room = {0};
         struct hearth_session *sessions[COUNT];
         static struct reply replies[COUNT];
         static char alone[COUNT][2][512];
@@ -371,7 +196,7 @@ static void when_memory_is_short_some_wait_and_all_are_answered(void **state)
 {
     (void)state;
     enum { COUNT = 12 };
-    struct room room;
+    struct room room = {0};
     struct hearth_session *sessions[COUNT];
     static struct reply replies[COUNT];
     static char alone[COUNT][1][512];
@@ -411,7 +236,7 @@ static void when_memory_is_short_some_wait_and_all_are_answered(void **state)
 static void a_second_prompt_waits_its_turn(void **state)
 {
     (void)state;
-    struct room room;
+    struct room room = {0};
     struct reply first, second;
     open_room(&room, 0, 0, 0);
     struct hearth_session *session = open_session(&room, NULL);
@@ -431,7 +256,7 @@ static void who_talks_comes_before_what_runs_in_the_background(void **state)
 {
     (void)state;
     enum { COUNT = 20 };
-    struct room room;
+    struct room room = {0};
     static struct reply replies[COUNT];
     struct hearth_session *sessions[COUNT];
     replies_ended = 0;
@@ -456,7 +281,7 @@ static void who_talks_comes_before_what_runs_in_the_background(void **state)
 static void a_cancelled_answer_keeps_its_text_and_disturbs_nobody(void **state)
 {
     (void)state;
-    struct room room;
+    struct room room = {0};
     struct reply cancelled = {.cancel_after = 4}, other;
     char alone[1][512], text[64];
     answers_alone(0, 9, 1, alone);
@@ -486,7 +311,7 @@ static void a_cancelled_answer_keeps_its_text_and_disturbs_nobody(void **state)
 static void who_waits_can_be_cancelled_and_deadlines_hold(void **state)
 {
     (void)state;
-    struct room room;
+    struct room room = {0};
     struct reply first, waiting, late = {0};
     open_room(&room, 0, 0, 0);
     struct hearth_session *session = open_session(&room, NULL), *other = open_session(&room, NULL);
@@ -512,7 +337,7 @@ static void who_waits_can_be_cancelled_and_deadlines_hold(void **state)
 static void closing_everything_ends_what_runs(void **state)
 {
     (void)state;
-    struct room room;
+    struct room room = {0};
     struct reply reply;
     uint64_t wait;
     open_room(&room, 0, 0, 0);
@@ -568,7 +393,7 @@ struct guessing {
 static void answer_guessing(size_t m, const struct guessing *how, bool single,
                             struct long_reply replies[2])
 {
-    struct room room;
+    struct room room = {0};
     struct hearth_engine_options engine = {.threads = 1,
                                            .kv_type = HEARTH_KV_Q8_0,
                                            .chunk_tokens = how->chunk_tokens,
@@ -643,7 +468,7 @@ static void guesses_change_no_token(void **state)
 static void after_five_idle_minutes_the_context_is_given_back(void **state)
 {
     (void)state;
-    struct room room;
+    struct room room = {0};
     struct hearth_sessions_state now;
     char alone[2][512], text[64];
     uint64_t wait;
@@ -675,7 +500,7 @@ static void after_five_idle_minutes_the_context_is_given_back(void **state)
 static void a_request_that_cannot_be_answered_says_why_and_leaves_the_rest(void **state)
 {
     (void)state;
-    struct room room;
+    struct room room = {0};
     struct reply reply;
     open_room(&room, 0, 0, 40);
     struct hearth_session *session = open_session(&room, NULL);
@@ -702,7 +527,7 @@ static void a_request_that_cannot_be_answered_says_why_and_leaves_the_rest(void 
 static void a_full_context_ends_the_answer(void **state)
 {
     (void)state;
-    struct room room;
+    struct room room = {0};
     open_room(&room, 0, 0, 30);
     struct hearth_session *session = open_session(&room, NULL);
     struct reply reply = turn(&room, session, "short");
@@ -710,37 +535,6 @@ static void a_full_context_ends_the_answer(void **state)
     assert_int_equal(reply.result.prompt_tokens + reply.result.answer_tokens, 30);
     hearth_session_close(session);
     close_room(&room);
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    static const uint32_t types[] = {TYPE_Q8_0, TYPE_Q4_1, TYPE_F16};
-    static const char template[] =
-        "w94{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}"
-        "{% endif %}{{ m.role }}>{{ m.content }}w95{% endfor %}"
-        "{% if add_generation_prompt %}assistant>{% endif %}";
-    static const struct tiny_model shapes[2] = {
-        {"llama", VOCABULARY, 64, 2, 4, 2, 32, 96, 0, types, 3, 5, template},
-        {"gemma3", VOCABULARY, 64, 4, 3, 1, 32, 96, 40, types, 3, 6, template},
-    };
-    for (size_t m = 0; m < 2; m++) {
-        char path[TEST_PATH_MAX];
-        struct hearth_error err;
-        tiny_model_write(&shapes[m], path);
-        if (hearth_model_open(path, NULL, &models[m], &err))
-            fail_msg("%s", err.text);
-        remove(path);
-    }
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    for (size_t m = 0; m < 2; m++)
-        hearth_model_close(models[m]);
-    return 0;
 }
 
 int main(void)
@@ -764,5 +558,5 @@ int main(void)
         cmocka_unit_test(a_request_that_cannot_be_answered_says_why_and_leaves_the_rest),
         cmocka_unit_test(a_full_context_ends_the_answer),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, set_up_models, tear_down_models);
 }
