@@ -135,6 +135,8 @@ enum hearth_keep {
 /* What may be chosen for each conversation; kept with it. Zeroed: the defaults. */
 struct hearth_session_settings {
     enum hearth_keep keep;
+    bool plain; /* the messages' texts as they are, one behind the other, in place of the model's
+                 * template; always so for a model without one */
 };
 /* HEARTH_E_ARGUMENT for a setting that there is not; HEARTH_E_STATE while it answers. */
 HEARTH_API int hearth_session_configure(struct hearth_session *session,
@@ -196,6 +198,8 @@ struct hearth_ask {                         /* zeroed but for what is said: the 
     bool background;      /* gives way to all that is not */
     uint64_t deadline_ns; /* by the clock of the set: cancelled then; 0: none */
     void (*on_text)(void *context, const char *text, size_t size); /* may be NULL */
+    /* How many tokens of the prompt are known or computed; may be NULL. */
+    void (*on_progress)(void *context, size_t done, size_t total);
     /* Called once, at the end; the result and the request live until it returns. */
     void (*on_end)(void *context, const struct hearth_result *result);
     void *context;

@@ -1,12 +1,10 @@
-/* A conversation on the terminal. Each turn is rendered whole by the model's template; what the
- * engine holds of it already is not computed again, and answers keep the tokens that were drawn:
- * they need not be those that a tokenizer makes of the same text. */
+/* A conversation on the terminal. Its messages and what is computed of them are the session's;
+ * here are what the user writes, and the commands. */
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/memory.h"
 #include "base/os.h"
 #include "cli/console.h"
 #include "cli/editor.h"
@@ -17,172 +15,46 @@
 
 struct chat {
     struct run *run;
+    struct hearth_session *session; /* run's, or a fork of it */
     struct editor *editor;
-    json_t *messages;
-    struct buffer held; /* the text that the timeline's ids stand for, as the template writes it */
-    uint64_t seed;      /* of the next answer */
+    uint64_t seed; /* of the next answer */
     bool leave;
 };
 
-/* ---- prompts ---- */
-
-/* Whether tokens that are put behind the timeline's are those that the whole text would have there:
- * a special token parts them, which no merge crosses. */
-static bool parted(const struct chat *chat, const uint32_t *rest, size_t count)
-{
-    const struct hearth_model *model = chat->run->loaded.model;
-    const struct timeline *line = &chat->run->timeline;
-    if (count == 0 || line->count == 0 || hearth_is_end(model, line->ids[line->count - 1]))
-        return true;
-    char *text;
-    size_t size;
-    if (hearth_detokenize(model, rest, 1, false, &text, &size, NULL))
-        return false;
-    hearth_free(text);
-    return size == 0; /* a control token says nothing */
-}
-
-/* The timeline's ids with those of `rest` behind them; *ids stays NULL where they do not part. */
-static int join_tokens(const struct chat *chat, struct text rest, uint32_t **ids, size_t *count,
-                       struct hearth_error *err)
-{
-    const struct timeline *line = &chat->run->timeline;
-    uint32_t *more = NULL, *joined = NULL;
-    size_t more_count = 0;
-    int status = hearth_tokenize(chat->run->loaded.model, rest.data, rest.size,
-                                 HEARTH_PARSE_SPECIAL, &more, &more_count, err);
-    if (!status && parted(chat, more, more_count)) {
-        joined = mem_alloc_array(line->count + more_count + 1, sizeof *joined);
-        if (!joined) {
-            status = error_set(err, HEARTH_E_MEMORY, "no memory for the conversation's tokens");
-        } else {
-            memcpy(joined, line->ids, line->count * sizeof *joined);
-            if (more_count)
-                memcpy(joined + line->count, more, more_count * sizeof *joined);
-            *count = line->count + more_count;
-            *ids = joined;
-        }
-    }
-    hearth_free(more);
-    return status;
-}
-
-/* The tokens of the conversation, up to where the next answer begins; allocated with mem_alloc. */
-static int prompt_tokens(struct chat *chat, uint32_t **ids, size_t *count, struct hearth_error *err)
-{
-    char *text;
-    size_t size;
-    *ids = NULL;
-    int status = run_render(chat->run, chat->messages, &text, &size, err);
-    if (status)
-        return status;
-    struct text whole = {text, size};
-    if (chat->held.size > 0 && text_starts_with(whole, buffer_text(&chat->held)))
-        status = join_tokens(chat, (struct text){text + chat->held.size, size - chat->held.size},
-                             ids, count, err);
-    if (!status && !*ids)
-        status = hearth_tokenize(chat->run->loaded.model, text, size, HEARTH_PARSE_SPECIAL, ids,
-                                 count, err);
-    buffer_finish(&chat->held);
-    if (!status)
-        buffer_append(&chat->held, text, size);
-    hearth_free(text);
-    return status;
-}
-
-/* Without a template each text stands for itself. */
-static int plain_tokens(const struct chat *chat, struct text text, uint32_t **ids, size_t *count,
-                        struct hearth_error *err)
-{
-    return hearth_tokenize(chat->run->loaded.model, text.data, text.size,
-                           HEARTH_ADD_SPECIAL | HEARTH_PARSE_SPECIAL, ids, count, err);
-}
-
 /* ---- turns ---- */
-
-/* Puts the answer behind what is held. The token that ended it is part of the text that the next
- * rendering shows, and so of the timeline. */
-static void hold_answer(struct chat *chat, const struct answer *answer)
-{
-    struct timeline *line = &chat->run->timeline;
-    char *text;
-    size_t size;
-    if (answer->stop == ANSWER_END && timeline_push(line, answer->end_id, NULL)) {
-        buffer_finish(&chat->held);
-        return;
-    }
-    if (hearth_detokenize(chat->run->loaded.model, line->ids + answer->prompt_count,
-                          line->count - answer->prompt_count, true, &text, &size, NULL)) {
-        buffer_finish(&chat->held);
-        return;
-    }
-    buffer_append(&chat->held, text, size);
-    hearth_free(text);
-}
 
 static void say_ending(const struct chat *chat, const struct answer *answer)
 {
-    bool line_open = answer->text.size > 0 && answer->text.data[answer->text.size - 1] != '\n';
+    const struct hearth_result *result = &answer->result;
+    bool line_open = result->text_size > 0 && result->text[result->text_size - 1] != '\n';
     if (line_open)
         putchar('\n');
     fflush(stdout);
-    if (answer->stop == ANSWER_CANCELLED && !line_open)
+    if (result->stop == HEARTH_STOP_CANCELLED && !line_open)
         fputc('\n', stderr); /* the terminal has written ^C there */
-    if (answer->stop == ANSWER_CONTEXT)
+    if (result->stop == HEARTH_STOP_CONTEXT)
         console_say("the context of %u tokens is full: /reset begins a new conversation, -c makes "
                     "it larger",
-                    chat->run->timeline.context);
-    else if (answer->stop == ANSWER_CANCELLED)
+                    chat->run->context);
+    else if (result->stop == HEARTH_STOP_CANCELLED)
         console_say("stopped");
+    answer_say_loss(answer);
     if (chat->run->settings->verbose)
-        answer_say_timings(answer, &chat->run->timeline);
+        answer_say_timings(answer, &chat->run->loaded);
 }
 
-static void drop_last_message(struct chat *chat)
-{
-    size_t count = json_array_size(chat->messages);
-    if (count > 0)
-        json_array_remove(chat->messages, count - 1);
-}
-
-static int answer_turn(struct chat *chat, struct text text, struct answer *answer,
-                       struct hearth_error *err)
+/* Asks for an answer to the messages. Where there is none, those behind the first `before` go. */
+static void take_turn(struct chat *chat, size_t before)
 {
     struct run *run = chat->run;
-    uint32_t *ids = NULL;
-    size_t count = 0;
-    int status = run->plain ? plain_tokens(chat, text, &ids, &count, err)
-                            : prompt_tokens(chat, &ids, &count, err);
-    if (!status && count > run->timeline.context)
-        status = error_set(err, HEARTH_E_LIMIT,
-                           "the conversation has %zu tokens, the context holds %u: /reset begins a "
-                           "new one, -c makes it larger",
-                           count, run->timeline.context);
-    struct answer_options options = run_answer_options(run);
-    run->sampling.seed = chat->seed++;
-    if (!status)
-        status = answer_compute(&run->timeline, ids, count, &options, answer, err);
-    hearth_free(ids);
-    return status;
-}
-
-static void take_turn(struct chat *chat, struct text text)
-{
     struct answer answer = {0};
     struct hearth_error err = {0};
-    bool plain = chat->run->plain;
-    if (!plain)
-        json_array_append_new(chat->messages, run_message("user", text));
-    int status = answer_turn(chat, text, &answer, &err);
-    bool nothing = status || (answer.stop == ANSWER_CANCELLED && answer.text.size == 0);
-    if (nothing) {
-        buffer_finish(&chat->held);
-        if (!plain)
-            drop_last_message(chat);
-    } else if (!plain) {
-        json_array_append_new(chat->messages, run_message("assistant", buffer_text(&answer.text)));
-        hold_answer(chat, &answer);
-    }
+    struct answer_options options = run_answer_options(run);
+    run->sampling.seed = chat->seed++;
+    int status = answer_compute(run->sessions, chat->session, &options, &answer, &err);
+    bool cancelled = !status && answer.result.stop == HEARTH_STOP_CANCELLED;
+    if (status || (cancelled && answer.result.text_size == 0))
+        hearth_session_truncate(chat->session, before, NULL);
     if (status)
         console_fail(&err);
     else
@@ -190,22 +62,82 @@ static void take_turn(struct chat *chat, struct text text)
     answer_finish(&answer);
 }
 
-/* ---- commands ---- */
-
-static const char *system_text(const struct chat *chat)
+static void take_text(struct chat *chat, struct text text)
 {
-    const json_t *first = json_array_get(chat->messages, 0);
-    const char *role = json_string_value(json_object_get(first, "role"));
-    if (!role || strcmp(role, "system") != 0)
-        return NULL;
-    return json_string_value(json_object_get(first, "content"));
+    struct hearth_error err = {0};
+    size_t before = hearth_session_count(chat->session);
+    int status = 0;
+    if (chat->run->plain) { /* each text stands for itself */
+        status = hearth_session_truncate(chat->session, 0, &err);
+        before = 0;
+    }
+    if (!status)
+        status = run_append(chat->session, "user", text, &err);
+    if (status)
+        console_fail(&err);
+    else
+        take_turn(chat, before);
 }
+
+/* ---- messages ---- */
+
+/* The session's; NULL without memory, which is said. */
+static json_t *messages_of(const struct chat *chat)
+{
+    struct hearth_error err = {0};
+    json_t *messages = run_messages(chat->session, &err);
+    if (!messages)
+        console_fail(&err);
+    return messages;
+}
+
+static void set_messages(struct chat *chat, const json_t *messages, const char *done)
+{
+    struct hearth_error err = {0};
+    char *text = json_dumps(messages, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    int status = text ? hearth_session_set_messages(chat->session, text, strlen(text), &err)
+                      : error_set(&err, HEARTH_E_MEMORY, "no memory for the conversation");
+    free(text);
+    if (status)
+        console_fail(&err);
+    else
+        console_say("%s", done);
+}
+
+static bool has_role(const json_t *message, const char *role)
+{
+    const char *its = json_string_value(json_object_get(message, "role"));
+    return its && strcmp(its, role) == 0;
+}
+
+static const char *system_text(const json_t *messages)
+{
+    const json_t *first = json_array_get(messages, 0);
+    return has_role(first, "system") ? json_string_value(json_object_get(first, "content")) : NULL;
+}
+
+/* Where the last message of the user stands; false where there is none. */
+static bool find_last_turn(const struct chat *chat, size_t *index)
+{
+    json_t *messages = messages_of(chat);
+    size_t at = json_array_size(messages);
+    while (at > 0 && !has_role(json_array_get(messages, at - 1), "user"))
+        at--;
+    json_decref(messages);
+    *index = at - 1;
+    return at > 0;
+}
+
+/* ---- commands ---- */
 
 static void command_help_text(struct chat *chat, const char *argument)
 {
     (void)chat;
     (void)argument;
-    fputs("  /reset          forget the conversation and begin a new one\n"
+    fputs("  /history        show the conversation\n"
+          "  /undo           take the last turn back, your text and its answer\n"
+          "  /regenerate     have the last answer written again\n"
+          "  /reset          forget the conversation and begin a new one\n"
           "  /system [TEXT]  show or set what the model is told of its task\n"
           "  /save FILE      write the conversation as JSON into a new file\n"
           "  /quit           leave, as Ctrl-D does\n"
@@ -214,32 +146,71 @@ static void command_help_text(struct chat *chat, const char *argument)
           stderr);
 }
 
+static void command_history(struct chat *chat, const char *argument)
+{
+    json_t *messages = messages_of(chat);
+    (void)argument;
+    if (json_array_size(messages) == 0)
+        console_say("nothing was said");
+    console_show_messages(messages);
+    json_decref(messages);
+}
+
+static void command_undo(struct chat *chat, const char *argument)
+{
+    struct hearth_error err = {0};
+    size_t index;
+    (void)argument;
+    if (!find_last_turn(chat, &index))
+        console_say("there is no turn to take back");
+    else if (hearth_session_truncate(chat->session, index, &err))
+        console_fail(&err);
+    else
+        console_say("the last turn is taken back");
+}
+
+static void command_regenerate(struct chat *chat, const char *argument)
+{
+    struct hearth_error err = {0};
+    size_t index;
+    (void)argument;
+    if (!find_last_turn(chat, &index))
+        console_say("there is nothing to answer");
+    else if (hearth_session_truncate(chat->session, index + 1, &err))
+        console_fail(&err);
+    else
+        take_turn(chat, index);
+}
+
 static void command_reset(struct chat *chat, const char *argument)
 {
-    const char *system = system_text(chat);
-    json_t *first = system ? json_incref(json_array_get(chat->messages, 0)) : NULL;
+    struct hearth_error err = {0};
+    json_t *messages = messages_of(chat);
+    bool system = system_text(messages) != NULL;
     (void)argument;
-    json_array_clear(chat->messages);
-    if (first)
-        json_array_append_new(chat->messages, first);
-    buffer_finish(&chat->held);
-    console_say("a new conversation%s", first ? "; the system message stays" : "");
+    json_decref(messages);
+    if (hearth_session_truncate(chat->session, system, &err))
+        console_fail(&err);
+    else
+        console_say("a new conversation%s", system ? "; the system message stays" : "");
 }
 
 static void command_system(struct chat *chat, const char *argument)
 {
-    const char *now = system_text(chat);
+    json_t *messages = messages_of(chat);
+    const char *now = system_text(messages);
     if (chat->run->plain) {
-        console_say("this model has no chat template, and so no system message");
+        console_say("without a chat template there is no system message");
     } else if (argument[0] == '\0') {
         console_say("%s%s", now ? "the system message is: " : "there is no system message",
                     now ? now : "");
     } else {
         if (now)
-            json_array_remove(chat->messages, 0);
-        json_array_insert_new(chat->messages, 0, run_message("system", text_of(argument)));
-        console_say("the system message is set");
+            json_array_remove(messages, 0);
+        json_array_insert_new(messages, 0, run_message("system", text_of(argument)));
+        set_messages(chat, messages, "the system message is set");
     }
+    json_decref(messages);
 }
 
 static void command_save(struct chat *chat, const char *argument)
@@ -248,15 +219,19 @@ static void command_save(struct chat *chat, const char *argument)
         console_say("/save needs the name of a file");
         return;
     }
+    json_t *messages = messages_of(chat);
+    if (!messages)
+        return;
     FILE *file = fopen(argument, "wx"); /* never over a file that exists */
     if (!file) {
         console_say("%s cannot be written, or exists", argument);
-        return;
+    } else {
+        int failed = json_dumpf(messages, file, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+        failed |= fputc('\n', file) == EOF;
+        failed |= fclose(file) != 0;
+        console_say(failed ? "%s could not be written whole" : "saved to %s", argument);
     }
-    int failed = json_dumpf(chat->messages, file, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
-    failed |= fputc('\n', file) == EOF;
-    failed |= fclose(file) != 0;
-    console_say(failed ? "%s could not be written whole" : "saved to %s", argument);
+    json_decref(messages);
 }
 
 static void command_quit(struct chat *chat, const char *argument)
@@ -272,9 +247,13 @@ static bool run_chat_command(struct chat *chat, const char *text)
     static const struct {
         const char *name;
         void (*run)(struct chat *chat, const char *argument);
-    } commands[] = {{"help", command_help_text}, {"reset", command_reset},
-                    {"system", command_system},  {"save", command_save},
-                    {"quit", command_quit},      {"bye", command_quit}};
+    } commands[] = {
+        {"help", command_help_text}, {"history", command_history},
+        {"undo", command_undo},      {"regenerate", command_regenerate},
+        {"reset", command_reset},    {"system", command_system},
+        {"save", command_save},      {"quit", command_quit},
+        {"bye", command_quit},
+    };
     size_t size = strspn(text + 1, "abcdefghijklmnopqrstuvwxyz?");
     if (text[0] != '/' || size == 0 || (text[size + 1] != '\0' && text[size + 1] != ' '))
         return false;
@@ -292,6 +271,15 @@ static bool run_chat_command(struct chat *chat, const char *text)
 
 /* ---- the conversation ---- */
 
+/* While keys are awaited: conversations that are not used give their memory back. */
+static uint64_t clean_up(void *context)
+{
+    const struct chat *chat = context;
+    uint64_t wait_ns;
+    hearth_sessions_step(chat->run->sessions, &wait_ns);
+    return wait_ns;
+}
+
 static enum exit_code converse(struct chat *chat)
 {
     struct buffer text;
@@ -307,10 +295,10 @@ static enum exit_code converse(struct chat *chat)
         if (result == EDITOR_INTERRUPTED)
             fputs("(Ctrl-C again or Ctrl-D leaves)\n", stderr);
         interrupted = result == EDITOR_INTERRUPTED;
-        if (result != EDITOR_TEXT || text.size == 0 || text.failed ||
-            run_chat_command(chat, text.data))
+        if (result != EDITOR_TEXT || text.size == 0 || text.failed)
             continue;
-        take_turn(chat, buffer_text(&text));
+        if (!run_chat_command(chat, text.data))
+            take_text(chat, buffer_text(&text));
         interrupted = interrupt_came();
         interrupt_leave();
     }
@@ -318,33 +306,21 @@ static enum exit_code converse(struct chat *chat)
     return code;
 }
 
-static uint64_t nothing_to_do(void *context)
-{
-    (void)context;
-    return UINT64_MAX;
-}
-
 enum exit_code chat_run(struct run *run)
 {
     struct chat chat = {
         .run = run,
-        .editor = editor_open((struct editor_idle){.run = nothing_to_do}),
-        .messages = json_array(),
+        .session = run->session,
         .seed = run->sampling.seed,
     };
     enum exit_code code = EXIT_CODE_ERROR;
-    buffer_init(&chat.held, TEXT_BYTES_MAX);
-    if (!chat.editor || !chat.messages) {
+    chat.editor = editor_open((struct editor_idle){clean_up, &chat});
+    if (!chat.editor) {
         console_say("the terminal cannot be used for a conversation");
     } else {
-        if (run->settings->system)
-            json_array_append_new(chat.messages,
-                                  run_message("system", text_of(run->settings->system)));
         fputs("Write, and Enter sends it. /help says more, Ctrl-D leaves.\n", stderr);
         code = converse(&chat);
     }
-    buffer_finish(&chat.held);
-    json_decref(chat.messages);
     editor_close(chat.editor);
     return code == EXIT_CODE_OK ? console_finish() : code;
 }

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/os.h"
@@ -65,6 +66,31 @@ void console_show(struct text text)
     /* Ctrl-C ended a write that nobody was reading: that is no fault of the output. */
     if (fflush(stdout) != 0 && errno == EINTR)
         clearerr(stdout);
+}
+
+static void show_message(const json_t *message)
+{
+    const char *role = json_string_value(json_object_get(message, "role"));
+    const json_t *content = json_object_get(message, "content");
+    console_show(text_of(role ? role : "?"));
+    console_show(TEXT(": "));
+    if (json_is_string(content)) {
+        console_show((struct text){json_string_value(content), json_string_length(content)});
+    } else { /* parts, calls of tools */
+        char *text = json_dumps(message, JSON_COMPACT | JSON_PRESERVE_ORDER);
+        console_show(text_of(text ? text : ""));
+        free(text);
+    }
+    console_show(TEXT("\n"));
+}
+
+void console_show_messages(const json_t *messages)
+{
+    for (size_t i = 0; i < json_array_size(messages); i++) {
+        if (i > 0)
+            console_show(TEXT("\n"));
+        show_message(json_array_get(messages, i));
+    }
 }
 
 enum exit_code console_finish(void)

@@ -26,6 +26,9 @@ enum exit_code console_fail(const struct hearth_error *err);
  * newline and tab become U+FFFD: what a model writes must not steer the terminal. `text` is valid
  * UTF-8. */
 void console_show(struct text text);
+/* The messages of a conversation, for reading, in the same way: "ROLE: TEXT", an empty line between
+ * them. */
+void console_show_messages(const json_t *messages);
 /* Ends a command: EXIT_CODE_OK, or the error that standard output had, said on standard error. */
 enum exit_code console_finish(void);
 /* Writes a JSON object as one line; takes the reference. */

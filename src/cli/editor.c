@@ -10,9 +10,9 @@
 #include "base/os.h"
 #include "cli/console.h"
 #include "cli/interrupt.h"
+#include "cli/state.h"
 
 #define HISTORY_ENTRIES 1000
-#define PATH_BYTES 4096
 #define PASTE_CHARACTERS_MAX (1 << 20)
 #define PASTE_END L"\033[201~"
 #define AHEAD_BYTES_MAX (1 << 20)
@@ -23,33 +23,18 @@ struct editor {
     HistoryW *history;
     const char *prompt;
     struct editor_idle idle;
-    struct buffer ahead;   /* typed ahead, and not yet the editor's */
-    size_t ahead_taken;    /* of it */
-    char path[PATH_BYTES]; /* of the history; empty: it is not kept */
+    struct buffer ahead;         /* typed ahead, and not yet the editor's */
+    size_t ahead_taken;          /* of it */
+    char path[STATE_PATH_BYTES]; /* of the history; empty: it is not kept */
 };
 
 /* ---- history ---- */
 
-/* $XDG_STATE_HOME/hearth/history or ~/.local/state/hearth/history */
-static void find_history(char path[PATH_BYTES])
-{
-    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
-    int size = -1;
-    if (state && state[0] == '/')
-        size = snprintf(path, PATH_BYTES, "%s/hearth", state);
-    else if (home && home[0] == '/')
-        size = snprintf(path, PATH_BYTES, "%s/.local/state/hearth", home);
-    if (size < 0 || (size_t)size + sizeof "/history" > PATH_BYTES ||
-        !os_make_private_directories(path))
-        path[0] = '\0';
-    else
-        memcpy(path + size, "/history", sizeof "/history");
-}
-
 static void load_history(struct editor *editor)
 {
     HistEventW event;
-    find_history(editor->path);
+    if (!state_path("history", editor->path))
+        editor->path[0] = '\0';
     history_w(editor->history, &event, H_SETSIZE, HISTORY_ENTRIES);
     history_w(editor->history, &event, H_SETUNIQUE, 1);
     if (!editor->path[0])

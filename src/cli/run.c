@@ -28,18 +28,30 @@ json_t *run_message(const char *role, struct text text)
     return message;
 }
 
-int run_render(const struct run *run, json_t *messages, char **text, size_t *size,
+int run_append(struct hearth_session *session, const char *role, struct text text,
                struct hearth_error *err)
 {
-    json_t *variables = json_pack("{s:O, s:b}", "messages", messages, "add_generation_prompt", 1);
-    char *json = variables ? json_dumps(variables, JSON_COMPACT) : NULL;
-    json_decref(variables);
+    json_t *message = run_message(role, text);
+    char *json = message ? json_dumps(message, JSON_COMPACT) : NULL;
+    json_decref(message);
     if (!json)
-        return error_set(err, HEARTH_E_MEMORY, "no memory for the conversation");
-    int status = hearth_render_chat(run->loaded.model, json, strlen(json), os_unix_seconds(), text,
-                                    size, err);
+        return error_set(err, HEARTH_E_MEMORY, "no memory for a message");
+    int status = hearth_session_append(session, json, strlen(json), err);
     free(json);
     return status;
+}
+
+json_t *run_messages(const struct hearth_session *session, struct hearth_error *err)
+{
+    char *text;
+    size_t size;
+    if (hearth_session_messages(session, &text, &size, err))
+        return NULL;
+    json_t *messages = json_loadb(text, size, JSON_ALLOW_NUL, NULL);
+    hearth_free(text);
+    if (!messages)
+        error_set(err, HEARTH_E_MEMORY, "no memory for the messages");
+    return messages;
 }
 
 /* The operand and what is piped in, an empty line between them where there is both. A final newline
@@ -65,28 +77,6 @@ static int gather_prompt(const struct run_settings *settings, struct buffer *out
     return status;
 }
 
-static int tokenize_prompt(const struct run *run, struct text prompt, uint32_t **ids, size_t *count,
-                           struct hearth_error *err)
-{
-    const struct hearth_model *model = run->loaded.model;
-    if (run->plain)
-        return hearth_tokenize(model, prompt.data ? prompt.data : "", prompt.size,
-                               HEARTH_ADD_SPECIAL | HEARTH_PARSE_SPECIAL, ids, count, err);
-    json_t *messages = json_array();
-    if (run->settings->system)
-        json_array_append_new(messages, run_message("system", text_of(run->settings->system)));
-    json_array_append_new(messages, run_message("user", prompt));
-    char *text;
-    size_t size;
-    int status = run_render(run, messages, &text, &size, err);
-    json_decref(messages);
-    if (status)
-        return status;
-    status = hearth_tokenize(model, text, size, HEARTH_PARSE_SPECIAL, ids, count, err);
-    hearth_free(text);
-    return status;
-}
-
 /* ---- one answer ---- */
 
 struct answer_options run_answer_options(const struct run *run)
@@ -98,7 +88,6 @@ struct answer_options run_answer_options(const struct run *run)
         .stop = settings->stop.items,
         .stop_count = settings->stop.count,
         .max_tokens = max_tokens || !run->plain ? max_tokens : PLAIN_TOKENS_DEFAULT,
-        .continues = run->plain,
         .speculate = settings->spec_type == SPEC_NGRAM,
         .quiet = settings->json,
     };
@@ -122,44 +111,52 @@ static json_t *ids_json(const uint32_t *ids, size_t count)
 
 static enum exit_code print_answer(const struct run *run, const struct answer *answer)
 {
-    const struct timeline *line = &run->timeline;
-    size_t first = answer->prompt_count;
-    const struct text text = buffer_text(&answer->text);
+    const struct hearth_result *result = &answer->result;
     if (run->settings->json)
         return console_json(json_pack(
-            "{s:s#, s:s, s:o, s:o, s:I, s:o, s:o}", "text", text.data ? text.data : "", text.size,
-            "stop", answer_stop_name(answer->stop), "prompt_ids", ids_json(line->ids, first), "ids",
-            ids_json(line->ids + first, line->count - first), "seed",
-            (json_int_t)run->sampling.seed, "timings", answer_timings_json(answer, line), "memory",
-            load_memory_json(&run->loaded)));
-    if (text.size == 0 || text.data[text.size - 1] != '\n')
+            "{s:s%, s:s, s:o, s:o, s:s, s:I, s:o, s:o}", "text", result->text ? result->text : "",
+            result->text_size, "stop", answer_stop_name(result->stop), "prompt_ids",
+            ids_json(result->ids, result->prompt_tokens), "ids",
+            ids_json(result->ids + result->prompt_tokens, result->answer_tokens), "miss",
+            answer_miss_name(result->miss), "seed", (json_int_t)run->sampling.seed, "timings",
+            answer_timings_json(answer, &run->loaded), "memory", load_memory_json(&run->loaded)));
+    if (result->text_size == 0 || result->text[result->text_size - 1] != '\n')
         putchar('\n');
     return console_finish();
 }
 
+static enum exit_code end_once(const struct run *run, const struct answer *answer)
+{
+    enum exit_code code = print_answer(run, answer);
+    answer_say_loss(answer);
+    if (run->settings->verbose)
+        answer_say_timings(answer, &run->loaded);
+    if (answer->result.stop == HEARTH_STOP_CONTEXT)
+        console_say("the context of %u tokens is full; -c makes it larger", run->context);
+    if (code == EXIT_CODE_OK && answer->result.stop == HEARTH_STOP_CANCELLED)
+        code = EXIT_CODE_INTERRUPTED;
+    return code;
+}
+
+/* A prompt without an answer would be in the way of the next one: it goes. */
 static enum exit_code run_once(struct run *run)
 {
     struct hearth_error err = {0};
     struct buffer prompt;
     struct answer answer = {0};
-    uint32_t *ids = NULL;
-    size_t count = 0;
+    size_t before = hearth_session_count(run->session);
     buffer_init(&prompt, 2 * INPUT_BYTES_MAX);
     int status = gather_prompt(run->settings, &prompt, &err);
     if (!status)
-        status = tokenize_prompt(run, buffer_text(&prompt), &ids, &count, &err);
+        status = run_append(run->session, "user", buffer_text(&prompt), &err);
     struct answer_options options = run_answer_options(run);
     if (!status)
-        status = answer_compute(&run->timeline, ids, count, &options, &answer, &err);
-    enum exit_code code = status ? console_fail(&err) : print_answer(run, &answer);
-    if (!status && run->settings->verbose)
-        answer_say_timings(&answer, &run->timeline);
-    if (!status && answer.stop == ANSWER_CONTEXT)
-        console_say("the context of %u tokens is full; -c makes it larger", run->timeline.context);
-    if (code == EXIT_CODE_OK && answer.stop == ANSWER_CANCELLED)
-        code = EXIT_CODE_INTERRUPTED;
+        status = answer_compute(run->sessions, run->session, &options, &answer, &err);
+    bool cancelled = !status && answer.result.stop == HEARTH_STOP_CANCELLED;
+    if (status || (cancelled && answer.result.text_size == 0))
+        hearth_session_truncate(run->session, before, NULL);
+    enum exit_code code = status ? console_fail(&err) : end_once(run, &answer);
     answer_finish(&answer);
-    hearth_free(ids);
     buffer_finish(&prompt);
     return code;
 }
@@ -230,6 +227,23 @@ static enum exit_code check_settings(const struct run_settings *settings, bool c
     return EXIT_CODE_USAGE;
 }
 
+static int open_session(struct run *run, struct hearth_error *err)
+{
+    const struct run_settings *settings = run->settings;
+    struct hearth_sessions_options options = {.context_max = settings->context};
+    struct hearth_session_settings its = {.plain = run->plain};
+    run->context = settings->context ? settings->context : run->loaded.info.context_length;
+    int status =
+        hearth_sessions_open(run->loaded.model, run->loaded.engine, &options, &run->sessions, err);
+    if (!status)
+        status = hearth_session_open(run->sessions, NULL, &run->session, err);
+    if (!status)
+        status = hearth_session_configure(run->session, &its, err);
+    if (!status && settings->system)
+        status = run_append(run->session, "system", text_of(settings->system), err);
+    return status;
+}
+
 static int open_run(struct run *run, struct hearth_error *err)
 {
     const struct run_settings *settings = run->settings;
@@ -246,7 +260,7 @@ static int open_run(struct run *run, struct hearth_error *err)
                          "this model has no chat template, so --system cannot be used");
     status = load_engine(&run->loaded, &options, err);
     if (!status)
-        status = timeline_open(&run->timeline, &run->loaded, settings->context, err);
+        status = open_session(run, err);
     if (!status && settings->context > run->loaded.info.context_length)
         console_say("-c %u is more than the %u tokens that the model was trained for",
                     settings->context, run->loaded.info.context_length);
@@ -272,7 +286,8 @@ static enum exit_code run_run(const struct program *program, const void *given)
             run_say_plain(&run);
         code = conversation ? chat_run(&run) : run_once(&run);
     }
-    timeline_close(&run.timeline);
+    hearth_session_close(run.session);
+    hearth_sessions_close(run.sessions);
     load_finish(&run.loaded);
     mem_free(run.bias);
     return code;

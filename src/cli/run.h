@@ -25,7 +25,9 @@ struct run_settings {
 struct run {
     const struct run_settings *settings;
     struct loaded loaded;
-    struct timeline timeline;
+    struct hearth_sessions *sessions;
+    struct hearth_session *session;
+    uint32_t context;                /* tokens that the conversation may have */
     struct hearth_sampling sampling; /* with the seed that was drawn, and the lists in it */
     struct hearth_logit_bias *bias;
     bool plain; /* no template: the model goes on with the text as it is */
@@ -35,11 +37,13 @@ struct run {
 void run_say_plain(const struct run *run);
 struct answer_options run_answer_options(const struct run *run);
 
-/* A conversation's text by the model's template, up to where the next answer begins; allocated. */
-int run_render(const struct run *run, json_t *messages, char **text, size_t *size,
-               struct hearth_error *err);
 /* {"role": role, "content": text}, with U+FFFD for bytes that are no UTF-8; NULL without memory. */
 json_t *run_message(const char *role, struct text text);
+/* Such a message at the end of a conversation. */
+int run_append(struct hearth_session *session, const char *role, struct text text,
+               struct hearth_error *err);
+/* The conversation's messages; NULL on failure. */
+json_t *run_messages(const struct hearth_session *session, struct hearth_error *err);
 
 /* A conversation on the terminal, until the user leaves. */
 enum exit_code chat_run(struct run *run);

@@ -92,6 +92,7 @@ int history_copy(struct history *to, const struct history *from, struct hearth_e
     mem_free(to->marks);
     forget(to);
     to->messages = messages;
+    to->plain = from->plain;
     to->marks = marks;
     to->mark_capacity = from->mark_count + 1;
     if (!buffer_append_text(&to->held, buffer_text(&from->held))) {
@@ -108,6 +109,16 @@ int history_copy(struct history *to, const struct history *from, struct hearth_e
     return 0;
 }
 
+void history_set_plain(struct history *history, bool plain)
+{
+    struct hearth_model_info info;
+    hearth_model_info(history->model, &info);
+    plain = plain || !info.has_template;
+    if (plain != history->plain)
+        forget(history); /* beginnings of texts are tokenized differently */
+    history->plain = plain;
+}
+
 /* ---- messages ---- */
 
 static int check_message(const json_t *message, struct hearth_error *err)
@@ -120,7 +131,7 @@ static int check_message(const json_t *message, struct hearth_error *err)
 static json_t *parse(const char *text, size_t size, struct hearth_error *err)
 {
     json_error_t cause;
-    json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES, &cause);
+    json_t *value = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &cause);
     if (!value)
         error_set(err, HEARTH_E_FORMAT, "the messages are no JSON: %s", cause.text);
     return value;

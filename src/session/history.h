@@ -20,7 +20,7 @@ struct history_mark {
 
 struct history {
     const struct hearth_model *model;
-    bool plain;       /* no template: the messages' texts as they are */
+    bool plain;       /* the messages' texts as they are, no template */
     json_t *messages; /* an array */
     bool edited;      /* since the last prompt, other than at the end */
     struct buffer held;
@@ -35,6 +35,9 @@ int history_init(struct history *history, const struct hearth_model *model,
 void history_finish(struct history *history);
 /* Messages and tokens of another one; HEARTH_E_MEMORY. */
 int history_copy(struct history *to, const struct history *from, struct hearth_error *err);
+
+/* Whether the messages' texts stand for themselves; always where the model has no template. */
+void history_set_plain(struct history *history, bool plain);
 
 /* HEARTH_E_FORMAT for what is no message, or no array of them. */
 int history_append(struct history *history, const char *message, size_t size,

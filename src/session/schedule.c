@@ -71,6 +71,7 @@ int hearth_session_ask(struct hearth_session *session, const struct hearth_ask *
     request->deadline_ns = ask->deadline_ns;
     request->asked_ns = sessions_now(session->sessions);
     request->on_text = ask->on_text;
+    request->on_progress = ask->on_progress;
     request->on_end = ask->on_end;
     request->context = ask->context;
     atomic_init(&request->cancelled, false);
@@ -202,7 +203,7 @@ static int begin(struct hearth_request *request, struct history_prompt *prompt,
     if (status)
         return status;
     if (history->count == 0)
-        return error_set(err, HEARTH_E_ARGUMENT, "the conversation has no text to answer");
+        return error_set(err, HEARTH_E_ARGUMENT, "the prompt is empty: there is nothing to answer");
     if (history->count > context)
         return error_set(err, HEARTH_E_LIMIT,
                          "the conversation has %zu tokens, the context holds %u", history->count,
@@ -336,7 +337,7 @@ static bool draw(struct hearth_request *request, size_t row)
         fail(request, &err);
         return false;
     }
-    bool full = history->count >= set->options.context_max;
+    bool full = history->count > set->options.context_max; /* the last need not be computed */
     bool enough = request->max_tokens && request->result.answer_tokens >= request->max_tokens;
     if (!ends && !stopped && !enough && !full)
         return true;
@@ -534,6 +535,9 @@ static void take_up(struct hearth_request *request)
         fail(request, &err);
         return;
     }
+    if (request->on_progress && request->result.prompt_ns == 0)
+        request->on_progress(request->context, hearth_sequence_length(request->sequence),
+                             request->prompt_count);
     if (hearth_sequence_logit_rows(request->sequence) == 0)
         return;
     uint64_t now = sessions_now(set);

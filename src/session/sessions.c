@@ -296,9 +296,11 @@ int hearth_session_configure(struct hearth_session *session,
         return error_set(err, HEARTH_E_ARGUMENT, "%d is no way to keep a conversation",
                          (int)settings->keep);
     int status = check_quiet(session, err);
-    if (!status)
-        session->settings = *settings;
-    return status;
+    if (status)
+        return status;
+    session->settings = *settings;
+    history_set_plain(&session->history, settings->plain);
+    return 0;
 }
 
 size_t hearth_session_count(const struct hearth_session *session)

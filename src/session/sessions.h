@@ -29,6 +29,7 @@ struct hearth_request {
     uint32_t max_tokens;
     uint64_t deadline_ns, asked_ns, begun_ns, read_ns;
     void (*on_text)(void *context, const char *text, size_t size);
+    void (*on_progress)(void *context, size_t done, size_t total);
     void (*on_end)(void *context, const struct hearth_result *result);
     void *context;
     uint64_t round; /* the last step that it was taken up for */

@@ -19,12 +19,14 @@ cp "$scratch/out" "$scratch/plain"
 # one object with everything in it, and the same text
 run 0 run "$model" 'Name a colour.' --temp 0 -n 8 --json
 err_empty
-json 'list(o) == ["text", "stop", "prompt_ids", "ids", "seed", "timings", "memory"]'
-json 'sorted(o["timings"]) == sorted(["load_ms", "prompt_tokens", "prompt_ms",
+json 'list(o) == ["text", "stop", "prompt_ids", "ids", "miss", "seed", "timings",
+    "memory"]'
+json 'sorted(o["timings"]) == sorted(["load_ms", "cached_tokens", "prompt_tokens", "prompt_ms",
     "prompt_tokens_per_s", "first_token_ms", "tokens", "decode_ms", "tokens_per_s", "drafted",
     "accepted"])'
 json 'sorted(o["memory"]) == ["kv_mib", "mapped_mib", "peak_mib", "private_mib"]'
 json 'o["timings"]["tokens"] == len(o["ids"]) and o["timings"]["prompt_tokens"] == len(o["prompt_ids"])'
+json 'o["miss"] == "new" and o["timings"]["cached_tokens"] == 0'
 json 'o["stop"] == "end" or len(o["ids"]) == 8'
 json '0 < o["memory"]["kv_mib"] < o["memory"]["private_mib"]'
 json "o['text'] + '\n' == open('$scratch/plain').read()"
