@@ -11,6 +11,15 @@
 #define PREFETCH_L2(address) ((void)(address))
 #endif
 
+/* Rows are walked in bands: a step's activations meet several panels before those of the next step
+ * are looked at. Where all activations are more than stays in the L2 cache they would otherwise
+ * come from behind it again for each panel, as fast as they are multiplied with. The price is a
+ * band's sums, 64 KiB a panel. */
+enum {
+    BAND_STEPS_MAX = 4,
+    BAND_X_BYTES = 512 * 1024,
+};
+
 static size_t smaller(size_t a, size_t b)
 {
     return a < b ? a : b;
@@ -23,10 +32,12 @@ struct panel_walk {
     size_t row_bytes, x_stride, x_block_bytes;
     size_t blocks, step_blocks; /* in a row, in a step */
     size_t row_end, columns;
+    size_t band_rows;
 };
 
 /* One step of some rows. */
 struct panel_step {
+    size_t band;       /* the first row of the band that is walked */
     size_t row, count; /* count at most PANEL_STRIDE */
     size_t block;
 };
@@ -36,50 +47,77 @@ static size_t step_blocks_of(const struct panel_walk *walk, size_t block)
     return smaller(walk->step_blocks, walk->blocks - block);
 }
 
-static bool next_step(const struct panel_walk *walk, struct panel_step *step)
+/* The rows of a step that begins at `row`. */
+static size_t rows_from(const struct panel_walk *walk, size_t row)
 {
-    step->block += walk->step_blocks;
-    if (step->block < walk->blocks)
-        return true;
-    step->block = 0;
-    step->row += step->count;
-    step->count = smaller(step->count, walk->row_end - step->row);
-    return step->count > 0;
+    return smaller(walk->type->panels * PANEL_ROWS, walk->row_end - row);
 }
 
-/* The weights of the next step come from memory while this one is computed: with every tile a few
- * rows of them are asked for. A step reads up to 64 streams, which is more than hardware
- * prefetchers follow. */
+/* Down the rows of a band, then along its blocks, then to the next band. */
+static bool next_step(const struct panel_walk *walk, struct panel_step *step)
+{
+    size_t band_end = step->band + smaller(walk->band_rows, walk->row_end - step->band);
+    step->row += step->count;
+    if (step->row == band_end) {
+        step->row = step->band;
+        step->block += walk->step_blocks;
+    }
+    if (step->block >= walk->blocks) {
+        step->row = step->band = band_end;
+        step->block = 0;
+    }
+    if (step->row == walk->row_end)
+        return false;
+    step->count = rows_from(walk, step->row);
+    return true;
+}
+
+/* What the next step reads comes from memory while this one is computed: with every tile a few rows
+ * of the weights are asked for, and the tile's own columns of the activations. A step reads up to
+ * 64 streams of weights and 256 of activations, which is more than hardware prefetchers follow. */
 struct fetch {
     const unsigned char *row;
     size_t row_bytes, bytes; /* from row to row, of each row */
     size_t rows, rows_per_tile;
+    size_t x_ahead; /* from a column's activations to those of the next step; 0: the same */
+    size_t x_bytes;
 };
 
-static struct fetch fetch_for(const struct panel_walk *walk, struct panel_step step)
+static struct fetch fetch_for(const struct panel_walk *walk, const struct panel_step *step)
 {
-    if (!next_step(walk, &step))
+    struct panel_step next = *step;
+    if (!next_step(walk, &next))
         return (struct fetch){0};
     size_t tiles = (walk->columns + walk->type->tile_columns - 1) / walk->type->tile_columns;
-    size_t block_bytes = walk->type->block_bytes;
+    size_t block_bytes = walk->type->block_bytes, blocks = step_blocks_of(walk, next.block);
+    bool further = next.block > step->block;
     return (struct fetch){
-        .row = walk->weights + step.row * walk->row_bytes + step.block * block_bytes,
+        .row = walk->weights + next.row * walk->row_bytes + next.block * block_bytes,
         .row_bytes = walk->row_bytes,
-        .bytes = step_blocks_of(walk, step.block) * block_bytes,
-        .rows = step.count,
-        .rows_per_tile = (step.count + tiles - 1) / tiles,
+        .bytes = blocks * block_bytes,
+        .rows = next.count,
+        .rows_per_tile = (next.count + tiles - 1) / tiles,
+        .x_ahead = further ? walk->step_blocks * walk->x_block_bytes : 0,
+        .x_bytes = blocks * walk->x_block_bytes,
     };
 }
 
-static void fetch_some(struct fetch *fetch)
+static void fetch_bytes(const unsigned char *bytes, size_t count)
+{
+    for (size_t at = 0; at < count; at += 64)
+        PREFETCH_L2(bytes + at);
+    PREFETCH_L2(bytes + count - 1);
+}
+
+/* With a tile of `columns` columns from x on. */
+static void fetch_some(struct fetch *fetch, const unsigned char *x, size_t x_stride, size_t columns)
 {
     size_t rows = smaller(fetch->rows, fetch->rows_per_tile);
-    for (size_t r = 0; r < rows; r++, fetch->row += fetch->row_bytes) {
-        for (size_t at = 0; at < fetch->bytes; at += 64)
-            PREFETCH_L2(fetch->row + at);
-        PREFETCH_L2(fetch->row + fetch->bytes - 1);
-    }
+    for (size_t r = 0; r < rows; r++, fetch->row += fetch->row_bytes)
+        fetch_bytes(fetch->row, fetch->bytes);
     fetch->rows -= rows;
+    for (size_t c = 0; fetch->x_ahead > 0 && c < columns; c++)
+        fetch_bytes(x + c * x_stride + fetch->x_ahead, fetch->x_bytes);
 }
 
 /* Expands `count` (at most 16) rows. Fewer than 16 go through a copy, filled up with zeros, so that
@@ -126,7 +164,7 @@ static void compute_step(const struct panel_walk *walk, const struct panel_step 
     for (size_t p = 0; p < panel_count; p++)
         expand_rows(walk, step->row + p * PANEL_ROWS, step->count - p * PANEL_ROWS, step->block,
                     &panels[p]);
-    struct fetch fetch = fetch_for(walk, *step);
+    struct fetch fetch = fetch_for(walk, step);
     struct sweep sweep = {
         .panels = panels,
         .x = walk->x + step->block * walk->x_block_bytes,
@@ -136,7 +174,7 @@ static void compute_step(const struct panel_walk *walk, const struct panel_step 
     };
     for (size_t left = walk->columns, n; left > 0; left -= n) {
         n = tile_width(left, walk->type->tile_columns);
-        fetch_some(&fetch);
+        fetch_some(&fetch, sweep.x, walk->x_stride, n);
         sweep_tile(walk->type, sweep, panel_count, n);
         sweep.x += n * walk->x_stride;
         sweep.sums += n * PANEL_STRIDE;
@@ -147,17 +185,26 @@ static void compute_step(const struct panel_walk *walk, const struct panel_step 
 static void multiply_columns(const struct panel_walk *walk, size_t row_begin, float *y,
                              size_t y_stride)
 {
-    _Alignas(64) float sums[PANEL_COLUMNS_MAX * PANEL_STRIDE];
+    _Alignas(64) float sums[BAND_STEPS_MAX][PANEL_COLUMNS_MAX * PANEL_STRIDE];
     struct panel panels[PANELS_MAX];
-    size_t rows = walk->type->panels * PANEL_ROWS;
-    for (size_t row = row_begin; row < walk->row_end; row += rows) {
-        struct panel_step step = {row, smaller(rows, walk->row_end - row), 0};
-        memset(sums, 0, walk->columns * PANEL_STRIDE * sizeof(float));
-        for (; step.block < walk->blocks; step.block += walk->step_blocks)
-            compute_step(walk, &step, panels, sums);
-        for (size_t c = 0; c < walk->columns; c++)
-            memcpy(y + c * y_stride + row, sums + c * PANEL_STRIDE, step.count * sizeof(float));
-    }
+    struct panel_step step = {row_begin, row_begin, rows_from(walk, row_begin), 0};
+    do {
+        float *part = sums[(step.row - step.band) / (walk->type->panels * PANEL_ROWS)];
+        if (step.block == 0)
+            memset(part, 0, walk->columns * PANEL_STRIDE * sizeof(float));
+        compute_step(walk, &step, panels, part);
+        if (step.block + walk->step_blocks >= walk->blocks) {
+            for (size_t c = 0; c < walk->columns; c++)
+                memcpy(y + c * y_stride + step.row, part + c * PANEL_STRIDE,
+                       step.count * sizeof(float));
+        }
+    } while (next_step(walk, &step));
+}
+
+static size_t band_rows_of(const struct panel_walk *walk)
+{
+    size_t steps = walk->columns * walk->x_stride > BAND_X_BYTES ? BAND_STEPS_MAX : 1;
+    return steps * walk->type->panels * PANEL_ROWS;
 }
 
 void matmul_panels(const struct matmul *task, const struct panel_type *type)
@@ -178,6 +225,7 @@ void matmul_panels(const struct matmul *task, const struct panel_type *type)
     for (size_t c = 0; c < task->columns; c += walk.columns) {
         walk.x = (const unsigned char *)task->x + c * walk.x_stride;
         walk.columns = smaller(PANEL_COLUMNS_MAX, task->columns - c);
+        walk.band_rows = band_rows_of(&walk);
         multiply_columns(&walk, task->row_begin, task->y + c * task->y_stride, task->y_stride);
     }
 }
