@@ -103,6 +103,28 @@ struct os_memory {
 bool os_process_memory(struct os_memory *out);
 bool os_process_peak_reset(void); /* peak_bytes begins anew */
 
+/* ---- sockets ---- */
+/* Listening sockets that do not block and that no child inherits: the descriptor, or an error. The
+ * address is numeric, of either family. */
+int os_listen_tcp(const char *address, uint16_t port, struct hearth_error *err);
+bool os_address_is_loopback(const char *address);
+/* A socket file that only the user can open, with a lock beside it (PATH.lock) that says who
+ * listens: a file that a dead process left behind is replaced, one that is in use is an error with
+ * the process's number. */
+struct os_socket_file;
+int os_listen_unix(const char *path, struct os_socket_file **file, struct hearth_error *err);
+void os_socket_file_remove(struct os_socket_file *file); /* NULL is fine */
+/* Makes a listening stream socket that was inherited one like these. */
+int os_adopt_listener(int fd, struct hearth_error *err);
+uint16_t os_socket_port(int fd); /* 0 where it is no TCP socket */
+/* For a connection: no delay of small writes, at most about so many bytes queued in the system. */
+void os_socket_prepare(int fd, size_t unsent_max);
+void os_socket_end_output(int fd); /* the other side sees an end of input */
+/* Sends what can be sent at once. */
+void os_socket_send(int fd, const void *bytes, size_t size);
+/* Writing to a closed connection is an error from then on, and no signal. */
+void os_ignore_broken_pipes(void);
+
 /* ---- terminal and signals ---- */
 bool os_is_terminal(int fd);
 unsigned os_terminal_width(void); /* columns of standard error; 80 where unknown */

@@ -1,0 +1,256 @@
+#define _GNU_SOURCE
+#include "base/os.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+
+#define BACKLOG 128
+
+/* ---- TCP ---- */
+
+struct address {
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } socket;
+    socklen_t size;
+};
+
+static bool parse_address(const char *text, uint16_t port, struct address *out)
+{
+    *out = (struct address){0};
+    if (inet_pton(AF_INET, text, &out->socket.v4.sin_addr) == 1) {
+        out->socket.v4.sin_family = AF_INET;
+        out->socket.v4.sin_port = htons(port);
+        out->size = sizeof out->socket.v4;
+        return true;
+    }
+    if (inet_pton(AF_INET6, text, &out->socket.v6.sin6_addr) == 1) {
+        out->socket.v6.sin6_family = AF_INET6;
+        out->socket.v6.sin6_port = htons(port);
+        out->size = sizeof out->socket.v6;
+        return true;
+    }
+    return false;
+}
+
+bool os_address_is_loopback(const char *text)
+{
+    struct address address;
+    if (!parse_address(text, 0, &address))
+        return false;
+    if (address.socket.any.sa_family == AF_INET)
+        return ntohl(address.socket.v4.sin_addr.s_addr) >> 24 == 127;
+    return IN6_IS_ADDR_LOOPBACK(&address.socket.v6.sin6_addr);
+}
+
+int os_listen_tcp(const char *text, uint16_t port, struct hearth_error *err)
+{
+    struct address address;
+    int on = 1;
+    if (!parse_address(text, port, &address))
+        return error_set(err, HEARTH_E_ARGUMENT, "'%s' is no numeric address", text);
+    int family = address.socket.any.sa_family;
+    int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return error_set(err, HEARTH_E_IO, "no socket: %s", strerror(errno));
+    /* connections of a server that has ended do not keep its port for minutes */
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    if (family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+    if (bind(fd, &address.socket.any, address.size) != 0 || listen(fd, BACKLOG) != 0) {
+        int cause = errno;
+        close(fd);
+        return cause == EADDRINUSE
+                   ? error_set(err, HEARTH_E_STATE, "port %u of %s is in use by another process",
+                               port, text)
+                   : error_set(err, HEARTH_E_IO, "cannot listen on port %u of %s: %s", port, text,
+                               strerror(cause));
+    }
+    return fd;
+}
+
+uint16_t os_socket_port(int fd)
+{
+    struct address address = {.size = sizeof address.socket};
+    if (getsockname(fd, &address.socket.any, &address.size) != 0)
+        return 0;
+    if (address.socket.any.sa_family == AF_INET)
+        return ntohs(address.socket.v4.sin_port);
+    return address.socket.any.sa_family == AF_INET6 ? ntohs(address.socket.v6.sin6_port) : 0;
+}
+
+/* ---- Unix sockets ---- */
+
+struct os_socket_file {
+    int lock;
+    char path[sizeof((struct sockaddr_un *)0)->sun_path];
+};
+
+/* Takes the lock beside the socket for as long as its descriptor is open, and writes our number
+ * into it. The lock file stays: removing it could remove the one that another process has just
+ * locked. */
+static int lock_socket_file(const char *path, struct hearth_error *err)
+{
+    char name[sizeof((struct os_socket_file *)0)->path + 8], text[24] = "";
+    snprintf(name, sizeof name, "%s.lock", path);
+    int fd = open(name, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return error_set(err, HEARTH_E_IO, "%s: %s", name, strerror(errno));
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+        ssize_t size = pread(fd, text, sizeof text - 1, 0);
+        long process = size > 0 ? strtol(text, NULL, 10) : 0;
+        close(fd);
+        return process > 0
+                   ? error_set(err, HEARTH_E_STATE, "process %ld listens at %s", process, path)
+                   : error_set(err, HEARTH_E_STATE, "another process listens at %s", path);
+    }
+    int size = snprintf(text, sizeof text, "%ld\n", (long)getpid());
+    if (ftruncate(fd, 0) != 0 || pwrite(fd, text, (size_t)size, 0) != size) {
+        close(fd);
+        return error_set(err, HEARTH_E_IO, "%s: %s", name, strerror(errno));
+    }
+    return fd;
+}
+
+/* Removes a socket that nobody listens at. What is no socket, or answers, stays. */
+static int remove_stale_socket(const struct sockaddr_un *address, struct hearth_error *err)
+{
+    struct stat status;
+    if (lstat(address->sun_path, &status) != 0)
+        return errno == ENOENT
+                   ? 0
+                   : error_set(err, HEARTH_E_IO, "%s: %s", address->sun_path, strerror(errno));
+    if (!S_ISSOCK(status.st_mode))
+        return error_set(err, HEARTH_E_STATE, "%s exists and is no socket", address->sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    bool dead = fd >= 0 && connect(fd, (const struct sockaddr *)address, sizeof *address) != 0 &&
+                errno == ECONNREFUSED;
+    if (fd >= 0)
+        close(fd);
+    if (!dead)
+        return error_set(err, HEARTH_E_STATE, "another program listens at %s", address->sun_path);
+    if (unlink(address->sun_path) != 0)
+        return error_set(err, HEARTH_E_IO, "%s: %s", address->sun_path, strerror(errno));
+    return 0;
+}
+
+/* Nobody can connect between bind and listen, so there is no moment with wider permissions. */
+static int bind_unix(const struct sockaddr_un *address, struct hearth_error *err)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return error_set(err, HEARTH_E_IO, "no socket: %s", strerror(errno));
+    bool bound = bind(fd, (const struct sockaddr *)address, sizeof *address) == 0;
+    if (!bound || chmod(address->sun_path, 0600) != 0 || listen(fd, BACKLOG) != 0) {
+        int cause = errno;
+        if (bound)
+            unlink(address->sun_path);
+        close(fd);
+        return error_set(err, HEARTH_E_IO, "cannot listen at %s: %s", address->sun_path,
+                         strerror(cause));
+    }
+    return fd;
+}
+
+int os_listen_unix(const char *path, struct os_socket_file **out, struct hearth_error *err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t size = strlen(path);
+    if (size == 0 || size >= sizeof address.sun_path)
+        return error_set(err, HEARTH_E_ARGUMENT,
+                         "a socket's path has 1 to %zu bytes, this one has %zu",
+                         sizeof address.sun_path - 1, size);
+    memcpy(address.sun_path, path, size + 1);
+    struct os_socket_file *file = MEM_NEW(struct os_socket_file);
+    if (!file)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for a socket");
+    memcpy(file->path, path, size + 1);
+    file->lock = lock_socket_file(path, err);
+    int status = file->lock < 0 ? file->lock : remove_stale_socket(&address, err);
+    int fd = status ? status : bind_unix(&address, err);
+    if (fd < 0) {
+        if (file->lock >= 0)
+            close(file->lock);
+        mem_free(file);
+        return fd;
+    }
+    *out = file;
+    return fd;
+}
+
+void os_socket_file_remove(struct os_socket_file *file)
+{
+    if (!file)
+        return;
+    unlink(file->path);
+    close(file->lock);
+    mem_free(file);
+}
+
+/* ---- all sockets ---- */
+
+int os_adopt_listener(int fd, struct hearth_error *err)
+{
+    int listening = 0, type = 0;
+    socklen_t size = sizeof listening, type_size = sizeof type;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &size) != 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_size) != 0)
+        return error_set(err, HEARTH_E_ARGUMENT, "descriptor %d: %s", fd, strerror(errno));
+    if (!listening || type != SOCK_STREAM)
+        return error_set(err, HEARTH_E_ARGUMENT, "descriptor %d is no listening stream socket", fd);
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 ||
+        fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
+        return error_set(err, HEARTH_E_IO, "descriptor %d: %s", fd, strerror(errno));
+    return 0;
+}
+
+void os_socket_prepare(int fd, size_t unsent_max)
+{
+    int on = 1, bytes = (int)unsent_max, idle = 60;
+    if (os_socket_port(fd) == 0) {
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+        return;
+    }
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
+    /* a machine that vanished is noticed in some minutes */
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof idle);
+}
+
+void os_socket_end_output(int fd)
+{
+    shutdown(fd, SHUT_WR);
+}
+
+void os_socket_send(int fd, const void *bytes, size_t size)
+{
+    /* whoever does not take it misses a courtesy */
+    ssize_t sent = send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)sent;
+}
+
+void os_ignore_broken_pipes(void)
+{
+    struct sigaction action = {0};
+    action.sa_handler = SIG_IGN;
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGPIPE, &action, NULL);
+}
