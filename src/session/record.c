@@ -9,7 +9,7 @@
 #define VERSION 1
 #define FLAG_EDITED 1u
 #define MODEL_BYTES (HEARTH_IDENTITY_SIZE - 1)
-#define SETTINGS 1
+#define SETTINGS 2
 #define SETTINGS_MAX 64
 
 static const char record_magic[8] = {'H', 'E', 'A', 'R', 'T', 'H', 'C', 'V'};
@@ -45,6 +45,7 @@ static void put_messages(const struct record *record, const struct history *hist
     buffer_append(out, model, MODEL_BYTES);
     put_number(out, SETTINGS, 4);
     put_number(out, (uint64_t)record->settings.keep, 4);
+    put_number(out, record->settings.plain, 4);
     put_number(out, json_array_size(history->messages), 4);
     put_number(out, size, 8);
     buffer_append(out, messages, size);
@@ -143,6 +144,7 @@ static bool get_settings(struct reader *reader, struct hearth_session_settings *
         values[i] = (uint32_t)get_number(reader, 4);
     *settings = (struct hearth_session_settings){
         .keep = values[0] == HEARTH_KEEP_NEVER ? HEARTH_KEEP_NEVER : HEARTH_KEEP_DEFAULT,
+        .plain = values[1] != 0,
     };
     return true;
 }
@@ -245,6 +247,7 @@ int record_unpack(struct text bytes, const char *model, struct record *record,
         .unix_seconds = head.unix_seconds,
         .settings = head.settings,
     };
+    history_set_plain(history, head.settings.plain);
     bool ours = memcmp(head.model, model, MODEL_BYTES) == 0;
     status = ours ? get_tokens(&reader, record, history) : 0;
     if (status == HEARTH_E_MEMORY)

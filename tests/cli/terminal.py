@@ -1,5 +1,6 @@
 """terminal.py HEARTH MODEL SCRATCH: drives hearth on a pseudo-terminal, and interrupts it."""
 
+import json
 import os
 import pty
 import re
@@ -76,6 +77,15 @@ class Terminal:
 PROMPT = b">>> "
 
 
+def messages_of(t, name):
+    """What /save writes, into a file of that name."""
+    path = os.path.join(SCRATCH, name + ".json")
+    t.type(b"/save " + path.encode() + b"\r")
+    t.wait_for(PROMPT)
+    with open(path) as file:
+        return json.load(file)
+
+
 def test_conversation():
     t = Terminal("run", MODEL, "--temp", "0", "-n", "12", "-v")
     t.wait_for(PROMPT)
@@ -98,6 +108,27 @@ def test_conversation():
     t.type(b"/save " + saved.encode() + b"\r")
     t.wait_for(PROMPT)
     check(open(saved).read().count('"role"') == 5, "/save writes all messages")
+    t.type(b"/history\r")
+    shown = t.wait_for(PROMPT)
+    check(b"user: Name a colour." in shown and shown.count(b"assistant: ") == 2,
+          "/history shows the messages", shown)
+    t.type(b"/regenerate\r")  # with the system message
+    again = t.wait_for(PROMPT)
+    check(b"answer: " in again, "/regenerate answers again", again)
+    before = messages_of(t, "before")
+    t.type(b"/regenerate\r")
+    t.wait_for(PROMPT)
+    check(messages_of(t, "again") == before, "a greedy answer written again is the same")
+    t.type(b"/undo\r")
+    check(b"taken back" in t.wait_for(PROMPT), "/undo tells what it did")
+    check(messages_of(t, "undone") == before[:3], "/undo takes a text and its answer back")
+    t.type(b"/undo\r")
+    t.wait_for(PROMPT)
+    t.type(b"/undo\r")
+    check(b"no turn to take back" in t.wait_for(PROMPT), "there is an end to /undo")
+    check(messages_of(t, "empty") == before[:1], "the system message stays")
+    t.type(b"/regenerate\r")
+    check(b"nothing to answer" in t.wait_for(PROMPT), "/regenerate needs a text")
     t.type(b"/reset\r")
     check(b"a new conversation" in t.wait_for(PROMPT), "/reset begins anew")
     t.type(b"\x04")

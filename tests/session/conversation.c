@@ -524,6 +524,98 @@ static void a_request_that_cannot_be_answered_says_why_and_leaves_the_rest(void 
     close_room(&room);
 }
 
+/* The prompt of the last request, copied where it ends. */
+static uint32_t prompt_ids[512];
+
+static void take_prompt(void *context, const struct hearth_result *result)
+{
+    struct reply *reply = context;
+    assert_true(result->prompt_tokens <= 512);
+    memcpy(prompt_ids, result->ids, result->prompt_tokens * sizeof *prompt_ids);
+    reply->result = *result;
+    reply->ended = true;
+}
+
+/* Asks about `text`, and says whether the prompt was exactly the tokens of `whole`. */
+static bool prompts_with(struct room *room, struct hearth_session *session, const char *text,
+                         const char *whole)
+{
+    struct reply reply = {0};
+    struct hearth_ask what = ask_for(&reply);
+    uint32_t *ids;
+    size_t count;
+    what.on_text = NULL;
+    what.on_end = take_prompt;
+    say(session, text);
+    ask_with(session, &what);
+    run(room);
+    assert_true(reply.ended);
+    assert_int_equal(hearth_tokenize(models[0], whole, strlen(whole),
+                                     HEARTH_ADD_SPECIAL | HEARTH_PARSE_SPECIAL, &ids, &count, NULL),
+                     0);
+    bool same =
+        count == reply.result.prompt_tokens && memcmp(ids, prompt_ids, count * sizeof *ids) == 0;
+    hearth_free(ids);
+    return same;
+}
+
+static void plain_texts_stand_without_the_template(void **state)
+{
+    (void)state;
+    struct room room = {0};
+    open_room(&room, 0, 0, 0);
+    struct hearth_session *session = open_session(&room, NULL);
+    const struct hearth_session_settings plain = {.plain = true}, usual = {0};
+    assert_int_equal(hearth_session_configure(session, &plain, NULL), 0);
+    assert_true(prompts_with(&room, session, "once upon", "once upon"));
+    assert_int_equal(hearth_session_truncate(session, 0, NULL), 0);
+    assert_true(prompts_with(&room, session, "another", "another"));
+    assert_int_equal(hearth_session_truncate(session, 0, NULL), 0);
+    assert_int_equal(hearth_session_configure(session, &usual, NULL), 0);
+    assert_true(!prompts_with(&room, session, "another", "another"));
+    assert_int_equal(hearth_session_truncate(session, 0, NULL), 0);
+    assert_int_equal(hearth_session_configure(session, &plain, NULL), 0);
+    assert_true(prompts_with(&room, session, "another", "another"));
+    struct reply more = turn(&room, session, " one"); /* goes on in the same text */
+    assert_true(more.result.cached_tokens > 0 && more.result.miss == HEARTH_MISS_NOTHING);
+    hearth_session_close(session);
+    close_room(&room);
+}
+
+static struct {
+    size_t calls, done, total;
+} progress;
+
+static void take_progress(void *context, size_t done, size_t total)
+{
+    (void)context;
+    assert_true(done > progress.done && done <= total);
+    progress.calls++;
+    progress.done = done;
+    progress.total = total;
+}
+
+static void who_asks_is_told_how_far_the_prompt_was_read(void **state)
+{
+    (void)state;
+    struct room room = {0};
+    char message[700];
+    open_room(&room, 0, 0, 0);
+    struct hearth_session *session = open_session(&room, NULL);
+    snprintf(message, sizeof message, "{\"role\":\"user\",\"content\":\"%0600d\"}", 7);
+    assert_int_equal(hearth_session_append(session, message, strlen(message), NULL), 0);
+    struct reply reply = {0};
+    struct hearth_ask what = ask_for(&reply);
+    what.on_progress = take_progress;
+    ask_with(session, &what);
+    run(&room);
+    assert_true(progress.calls > 1);
+    assert_int_equal(progress.done, progress.total);
+    assert_int_equal(progress.total, reply.result.prompt_tokens);
+    hearth_session_close(session);
+    close_room(&room);
+}
+
 static void a_full_context_ends_the_answer(void **state)
 {
     (void)state;
@@ -557,6 +649,8 @@ int main(void)
         cmocka_unit_test(guesses_change_no_token),
         cmocka_unit_test(after_five_idle_minutes_the_context_is_given_back),
         cmocka_unit_test(a_request_that_cannot_be_answered_says_why_and_leaves_the_rest),
+        cmocka_unit_test(plain_texts_stand_without_the_template),
+        cmocka_unit_test(who_asks_is_told_how_far_the_prompt_was_read),
         cmocka_unit_test(a_full_context_ends_the_answer),
     };
     return cmocka_run_group_tests(tests, set_up_models, tear_down_models);
