@@ -1,6 +1,6 @@
 # libhearth as others link it: the rooms up to infer in one static archive, with a pkg-config file.
 
-set(LIBHEARTH_ROOMS session infer kv kernel model gguf base)
+set(LIBHEARTH_ROOMS store session infer kv kernel model gguf base)
 set(LIBHEARTH ${CMAKE_CURRENT_BINARY_DIR}/libhearth.a)
 
 # All rooms become one object in which only what hearth.h declares stays visible: names as common as

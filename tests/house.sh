@@ -16,6 +16,7 @@ allowed() {
     kv) echo 'base kernel' ;;
     infer) echo 'base gguf kernel model kv' ;;
     session) echo 'base' ;; # the engine through hearth.h alone
+    store) echo 'base session' ;; # of session the interface store.h
     server) echo 'base' ;;
     cli) echo 'base' ;;     # as well
     *) echo 'unknown room' ;;

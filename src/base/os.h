@@ -36,21 +36,97 @@ struct os_reading {
 int os_copy_fd(int fd, const struct os_reading *reading, struct os_mapping *out,
                struct hearth_error *err);
 void os_unmap(struct os_mapping mapping);
-/* Files that are written from the beginning: a new one at a path where none is, or one in a
- * directory that has no name and is gone when it is closed, however the program ends. The
- * descriptor, or an error, which names the file. */
-int os_file_create(const char *path, struct hearth_error *err);
-int os_file_create_unnamed(const char *directory, struct hearth_error *err);
-int os_file_write(int fd, const void *bytes, size_t size, struct hearth_error *err);
-int os_file_sync(int fd, struct hearth_error *err); /* until it is on the disk */
-void os_file_close(int fd);
 /* Reads what is not in memory of a part of a mapping, and fills its page tables; false where the
  * system cannot or the file has become shorter. */
 bool os_pages_populate(const void *data, size_t size);
 /* Keeps a mapping in memory from when it is first touched; the error names the limit. */
 int os_pages_lock(const void *data, size_t size, struct hearth_error *err);
-/* Makes a directory and what is missing above it, for the user alone; true where it exists then. */
+
+/* ---- files that are written ---- */
+/* Files that are written from the beginning: a new one at a path where none is, or one in a
+ * directory that has no name and is gone when it is closed, however the program ends. The
+ * descriptor, or an error, which names the file. */
+int os_file_create(const char *path, struct hearth_error *err);
+int os_file_create_unnamed(const char *directory, struct hearth_error *err);
+/* All of it. HEARTH_E_LIMIT where the disk, a quota or a limit of the process is full, here and
+ * below. */
+int os_file_write(int fd, const void *bytes, size_t size, struct hearth_error *err);
+/* All of it, from an offset. HEARTH_E_FORMAT where the file ends before. */
+int os_file_read_at(int fd, void *bytes, size_t size, uint64_t offset, struct hearth_error *err);
+int os_file_size(int fd, uint64_t *size, struct hearth_error *err); /* of a regular file */
+/* Takes room on the disk for so many bytes from the beginning, where the file system can, without
+ * making the file longer. */
+int os_file_reserve(int fd, uint64_t bytes, struct hearth_error *err);
+/* Makes it so long, and gives back what was reserved beyond. */
+int os_file_truncate(int fd, uint64_t bytes, struct hearth_error *err);
+int os_file_sync(int fd, struct hearth_error *err);      /* until it is on the disk */
+int os_file_duplicate(int fd, struct hearth_error *err); /* another descriptor, or an error */
+void os_file_close(int fd);
+struct os_file_id {
+    uint64_t device, inode;
+};
+bool os_file_id(int fd, struct os_file_id *id); /* false where it is no open descriptor */
+/* Makes a directory and what is missing above it, for the user alone whatever the umask; true where
+ * it exists then. */
 bool os_make_private_directories(const char *path);
+
+/* ---- a folder of this user's, and files in it by name, mode 0600 whatever the umask ---- */
+/* Opens `path`, below the folder `above` (-1: the working directory), and makes it (0700) where
+ * there is none. HEARTH_E_ARGUMENT where it belongs to another user or others may write there. */
+int os_folder_open(int above, const char *path, int *folder, struct hearth_error *err);
+/* A visit that returns false ends it. */
+int os_folder_list(int folder, bool (*visit)(void *context, const char *name), void *context,
+                   struct hearth_error *err);
+int os_folder_sync(int folder, struct hearth_error *err); /* until its names are on the disk */
+uint64_t os_folder_free(int folder); /* bytes that may still be written there */
+/* HEARTH_E_MISSING, HEARTH_E_STATE where `to` exists. */
+int os_folder_rename(int folder, const char *from, const char *to, struct hearth_error *err);
+int os_folder_remove(int folder, const char *name, struct hearth_error *err); /* HEARTH_E_MISSING */
+int os_folder_file_size(int folder, const char *name, uint64_t *size, struct hearth_error *err);
+/* A file that is there, for reading. HEARTH_E_MISSING. */
+int os_folder_open_file(int folder, const char *name, int *fd, struct hearth_error *err);
+/* One that is not, for reading and writing. HEARTH_E_STATE where it exists. */
+int os_folder_create_file(int folder, const char *name, int *fd, struct hearth_error *err);
+/* One without a name. HEARTH_E_UNSUPPORTED where the file system has none. */
+int os_folder_create_unnamed(int folder, int *fd, struct hearth_error *err);
+/* Gives it its name. HEARTH_E_STATE where that exists. */
+int os_folder_link(int folder, int fd, const char *name, struct hearth_error *err);
+/* A file that one process holds at a time, until it closes the descriptor or ends; its number is
+ * written into it. HEARTH_E_STATE names the process that holds it. */
+int os_folder_lock(int folder, const char *name, int *fd, struct hearth_error *err);
+
+/* For tests: what happens to the calls above. They are asked one by one, of any thread. */
+enum os_file_call {
+    OS_FILE_OPEN,
+    OS_FILE_CREATE,
+    OS_FILE_CREATE_UNNAMED,
+    OS_FILE_READ,
+    OS_FILE_WRITE,
+    OS_FILE_RESERVE,
+    OS_FILE_TRUNCATE,
+    OS_FILE_SYNC,
+    OS_FILE_SIZE,
+    OS_FOLDER_LIST,
+    OS_FOLDER_SYNC,
+    OS_FILE_LINK,
+    OS_FILE_RENAME,
+    OS_FILE_REMOVE,
+    OS_FILE_CALLS,
+};
+enum os_file_fault {
+    OS_FAULT_NONE,
+    OS_FAULT_IO,          /* the device fails */
+    OS_FAULT_FULL,        /* the disk is full, after half of what is written */
+    OS_FAULT_UNSUPPORTED, /* the file system cannot */
+    OS_FAULT_SHORT,       /* reads and writes do half and say so */
+    /* Half of what is written is lost and nobody is told; a byte that is read is another one. */
+    OS_FAULT_DAMAGE,
+};
+struct os_file_faults {
+    enum os_file_fault (*decide)(void *context, enum os_file_call call);
+    void *context;
+};
+void os_file_faults(const struct os_file_faults *faults); /* NULL: none; it must live until then */
 
 /* ---- time ---- */
 uint64_t os_monotonic_ns(void);
@@ -59,10 +135,18 @@ int64_t os_unix_seconds(void);
 struct tm;
 bool os_local_time(int64_t unix_seconds, struct tm *out);
 
+/* ---- randomness ---- */
+bool os_random_bytes(void *bytes, size_t size); /* that nobody can guess */
+
 /* ---- threads ---- */
 struct os_thread;
 struct os_thread *os_thread_start(void (*run)(void *context), void *context); /* NULL on failure */
 void os_thread_join(struct os_thread *thread);
+struct os_mutex;
+struct os_mutex *os_mutex_create(void); /* NULL on failure */
+void os_mutex_destroy(struct os_mutex *mutex);
+void os_mutex_lock(struct os_mutex *mutex);
+void os_mutex_unlock(struct os_mutex *mutex);
 void os_thread_pause(void); /* a hint inside a spin loop */
 /* Sleeps while *word == expected, until woken (or spuriously). */
 void os_wait(const _Atomic uint32_t *word, uint32_t expected);

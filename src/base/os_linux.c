@@ -173,54 +173,6 @@ void os_unmap(struct os_mapping mapping)
         munmap((void *)(uintptr_t)mapping.data, mapping.size);
 }
 
-int os_file_create(const char *path, struct hearth_error *err)
-{
-    int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    return fd >= 0 ? fd : error_set(err, HEARTH_E_IO, "%s: %s", path, strerror(errno));
-}
-
-int os_file_create_unnamed(const char *directory, struct hearth_error *err)
-{
-    char path[4096];
-    int fd = open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR) &&
-        snprintf(path, sizeof path, "%s/unnamed-XXXXXX", directory) < (int)sizeof path) {
-        fd = mkostemp(path, O_CLOEXEC); /* where the file system cannot make files without names */
-        if (fd >= 0)
-            unlink(path);
-    }
-    return fd >= 0 ? fd
-                   : error_set(err, HEARTH_E_IO, "no file can be made in %s: %s", directory,
-                               strerror(errno));
-}
-
-int os_file_write(int fd, const void *bytes, size_t size, struct hearth_error *err)
-{
-    const char *at = bytes;
-    while (size > 0) {
-        ssize_t written = write(fd, at, size);
-        if (written < 0 && errno == EINTR)
-            continue;
-        if (written < 0)
-            return error_set(err, HEARTH_E_IO, "cannot be written: %s", strerror(errno));
-        at += written;
-        size -= (size_t)written;
-    }
-    return 0;
-}
-
-int os_file_sync(int fd, struct hearth_error *err)
-{
-    return fdatasync(fd) == 0
-               ? 0
-               : error_set(err, HEARTH_E_IO, "cannot be written: %s", strerror(errno));
-}
-
-void os_file_close(int fd)
-{
-    close(fd);
-}
-
 /* From the page that `data` lies in to the one that its end lies in. */
 static struct os_mapping whole_pages(const void *data, size_t size)
 {
@@ -254,25 +206,6 @@ int os_pages_lock(const void *data, size_t size, struct hearth_error *err)
                          size, (unsigned long long)limit.rlim_cur);
     return error_set(err, HEARTH_E_LIMIT, "%zu bytes cannot be locked in memory: %s", size,
                      strerror(cause));
-}
-
-bool os_make_private_directories(const char *path)
-{
-    char part[4096];
-    size_t size = strlen(path);
-    if (size == 0 || size >= sizeof part)
-        return false;
-    memcpy(part, path, size + 1);
-    for (size_t i = 1; i <= size; i++) {
-        if (part[i] != '/' && part[i] != '\0')
-            continue;
-        char end = part[i];
-        part[i] = '\0';
-        if (mkdir(part, 0700) != 0 && errno != EEXIST)
-            return false;
-        part[i] = end;
-    }
-    return true;
 }
 
 /* ---- time ---- */
@@ -361,6 +294,38 @@ void os_wait_for(const _Atomic uint32_t *word, uint32_t expected, uint64_t ns)
 void os_wake(const _Atomic uint32_t *word, uint32_t count)
 {
     syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count < INT_MAX ? count : INT_MAX, NULL, NULL, 0);
+}
+
+struct os_mutex {
+    pthread_mutex_t handle;
+};
+
+struct os_mutex *os_mutex_create(void)
+{
+    struct os_mutex *mutex = MEM_NEW(struct os_mutex);
+    if (mutex && pthread_mutex_init(&mutex->handle, NULL) != 0) {
+        mem_free(mutex);
+        return NULL;
+    }
+    return mutex;
+}
+
+void os_mutex_destroy(struct os_mutex *mutex)
+{
+    if (!mutex)
+        return;
+    pthread_mutex_destroy(&mutex->handle);
+    mem_free(mutex);
+}
+
+void os_mutex_lock(struct os_mutex *mutex)
+{
+    pthread_mutex_lock(&mutex->handle);
+}
+
+void os_mutex_unlock(struct os_mutex *mutex)
+{
+    pthread_mutex_unlock(&mutex->handle);
 }
 
 /* ---- memory of this process ---- */

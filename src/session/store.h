@@ -54,8 +54,8 @@ struct store_calls {
      * descriptor is the store's from here on, also on failure. */
     int (*spill_keep)(struct hearth_store *store, const char *key, int fd,
                       const struct store_spill *spill, struct hearth_error *err);
-    /* The newest one, for reading at any offset; the descriptor is the caller's. HEARTH_E_MISSING.
-     */
+    /* The newest one, for reading at any offset; the descriptor is the caller's. HEARTH_E_MISSING;
+     * HEARTH_E_FORMAT: it was damaged, and is gone. */
     int (*spill_open)(struct hearth_store *store, const char *key, int *fd,
                       struct store_spill *spill, struct hearth_error *err);
     /* It is damaged or no longer wanted. */
