@@ -374,13 +374,14 @@ static int reserve_run(struct hearth_engine *engine, struct hearth_sequence *seq
 {
     if (!sequence_widen(sequence, tokens))
         return error_set(err, HEARTH_E_MEMORY, "no memory for %u tokens", tokens);
-    int status = kv_table_reserve(&sequence->table, tokens, err);
-    if (status != HEARTH_E_LIMIT && status != HEARTH_E_MEMORY)
-        return status;
     uint64_t wanted = kv_pool_bytes_for(engine->kv, tokens - sequence->length + KV_BLOCK_TOKENS);
-    if (kv_prefix_evict(engine->prefix, wanted) == 0)
-        return status;
-    return kv_table_reserve(&sequence->table, tokens, err);
+    for (;;) {
+        int status = kv_table_reserve(&sequence->table, tokens, err);
+        if (status != HEARTH_E_LIMIT && status != HEARTH_E_MEMORY)
+            return status;
+        if (kv_prefix_evict(engine->prefix, wanted) == 0)
+            return status;
+    }
 }
 
 /* One sequence's part of the step: reserves its blocks, or marks it as failed. */
