@@ -528,8 +528,8 @@ static void take_up(struct hearth_request *request)
         bool guessed = request->guesses.count > 0;
         request->guesses.count = 0;
         request->state = REQUEST_READING; /* and once more, without guesses */
-        if (guessed || park_youngest(set))
-            return;
+        if (guessed || park_youngest(set) || set->together > 1)
+            return; /* what the others held in that step is free in the next */
     }
     if (status) {
         fail(request, &err);
@@ -605,6 +605,7 @@ void hearth_sessions_step(struct hearth_sessions *sessions, uint64_t *wait_ns)
         *wait_ns = sessions->requests ? 0 : wait;
         return;
     }
+    sessions->together = sessions->running;
     uint64_t begin = sessions_now(sessions);
     hearth_engine_step(sessions->engine, NULL, NULL); /* each sequence says how it went */
     learn_pace(sessions, &plan, sessions_now(sessions) - begin);

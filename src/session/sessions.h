@@ -64,6 +64,7 @@ struct hearth_sessions {
     size_t bucket_count;
     struct hearth_request *requests; /* by arrival */
     size_t running;
+    size_t together;                  /* ran in the last step */
     uint64_t step_ns;                 /* what a step takes in which only answers go on */
     uint64_t token_ns;                /* what a token of a prompt takes */
     uint64_t round;                   /* counts steps */
