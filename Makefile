@@ -6,7 +6,7 @@ PROMPT ?= Explain in one paragraph why the sky is blue.
 MODELS := $(shell scripts/models.sh --dir)
 SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: all run test test-all bench bench-kernels install clean format help packages fuzz
+.PHONY: all run test test-all sim bench bench-kernels install clean format help packages fuzz
 
 all: build/hearth
 
@@ -15,6 +15,7 @@ help:
 	@echo 'make run        install what is missing, build, fetch a small real model, answer PROMPT="…"'
 	@echo 'make test       the tests that every change must pass'
 	@echo 'make test-all   these, the sanitizers, and what takes longer'
+	@echo 'make sim        the simulator of conversations, seeds SEEDS="1 10000"'
 	@echo 'make bench      measure MODEL=… (a made-up one of a billion parameters) beside the limits of this machine'
 	@echo 'make bench-kernels  the same for the products of each type, in each tier'
 	@echo 'make fuzz       each fuzz target for FUZZ_SECONDS (60)'
@@ -42,6 +43,11 @@ test: packages
 
 test-all: packages
 	@scripts/test.sh --all
+
+SEEDS ?= 1 10000
+sim: build/build.ninja
+	@cmake --build --preset release --target sim
+	@build/tests/sim/sim $(SEEDS)
 
 bench: build/hearth
 	@build/hearth bench $(or $(MODEL),--synthetic llama-1b:Q4_K_M) -p 16,64,512 -d 0,2000 -b 1,4
