@@ -238,8 +238,9 @@ HEARTH_API int hearth_sequence_reuse(struct hearth_sequence *sequence, const uin
  * HEARTH_E_STATE where the model keeps only a window that no longer reaches back so far. */
 HEARTH_API int hearth_sequence_fork(const struct hearth_sequence *sequence, size_t count,
                                     struct hearth_sequence **out, struct hearth_error *err);
-/* Drops from the prefix cache what it holds of these ids and of no other text. */
-HEARTH_API void hearth_engine_forget(struct hearth_engine *engine, const uint32_t *ids,
+/* Drops from the prefix cache what it holds of these ids behind the first `kept`, and of no other
+ * text. */
+HEARTH_API void hearth_engine_forget(struct hearth_engine *engine, const uint32_t *ids, size_t kept,
                                      size_t count);
 /* Evicts at least `bytes` of what only the prefix cache holds, or all; returns how many. */
 HEARTH_API uint64_t hearth_engine_trim(struct hearth_engine *engine, uint64_t bytes);

@@ -132,11 +132,24 @@ enum hearth_keep {
     HEARTH_KEEP_NEVER = 1, /* nothing; what the store has of it is removed */
 };
 
+/* What happens when a conversation has more tokens than its context may hold. */
+enum hearth_overflow {
+    /* An error with the numbers: of a prompt that does not fit, and of an answer that reaches the
+     * limit, whose text so far is kept. */
+    HEARTH_OVERFLOW_ERROR = 0,
+    HEARTH_OVERFLOW_STOP = 1, /* the answer ends there: HEARTH_STOP_CONTEXT */
+    /* The oldest turns but the system prompt are left out of what the model sees, so many that a
+     * quarter of the context becomes free, also in the middle of an answer; they stay among the
+     * messages. HEARTH_STOP_CONTEXT where the last turn alone reaches the limit. */
+    HEARTH_OVERFLOW_DROP = 2,
+};
+
 /* What may be chosen for each conversation; kept with it. Zeroed: the defaults. */
 struct hearth_session_settings {
     enum hearth_keep keep;
     bool plain; /* the messages' texts as they are, one behind the other, in place of the model's
                  * template; always so for a model without one */
+    enum hearth_overflow overflow;
 };
 /* HEARTH_E_ARGUMENT for a setting that there is not; HEARTH_E_STATE while it answers. */
 HEARTH_API int hearth_session_configure(struct hearth_session *session,
@@ -151,7 +164,7 @@ enum hearth_stop {
     HEARTH_STOP_STRING,    /* a stop string */
     HEARTH_STOP_CONTEXT,   /* the context is full */
     HEARTH_STOP_CANCELLED, /* hearth_request_cancel; the history keeps the text so far */
-    HEARTH_STOP_ERROR,     /* see the error */
+    HEARTH_STOP_ERROR,     /* see the error; HEARTH_E_LIMIT with a text: it is in the history */
 };
 
 /* Why tokens of the prompt had to be computed that could have been known. */
@@ -164,15 +177,17 @@ enum hearth_miss {
     HEARTH_MISS_WINDOW,   /* the attention window does not reach back */
     HEARTH_MISS_MODEL,    /* it was computed by another model or with another KV type */
     HEARTH_MISS_DAMAGED,  /* what was kept on the disk was damaged */
+    HEARTH_MISS_DROPPED,  /* turns were dropped, and what follows them moved */
 };
 
 struct hearth_result {
     enum hearth_stop stop;
-    struct hearth_error error; /* for HEARTH_STOP_ERROR and _CANCELLED */
+    struct hearth_error error; /* for HEARTH_STOP_ERROR, _CANCELLED and _CONTEXT */
     const char *text;          /* the whole answer: UTF-8, NUL-terminated */
     size_t text_size;
     size_t prompt_tokens, answer_tokens;
-    size_t cached_tokens; /* of the prompt's, those that did not have to be computed */
+    size_t dropped_messages; /* behind the system prompt, that the model did not see */
+    size_t cached_tokens;    /* of the prompt's, those that did not have to be computed */
     enum hearth_miss miss;
     /* Of the prompt, then of the answer, then the one that ended it for HEARTH_STOP_END: valid
      * until on_end returns. */

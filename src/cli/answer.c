@@ -127,6 +127,7 @@ static const struct {
     [HEARTH_MISS_WINDOW] = {"window", "the model's attention window does not reach back so far"},
     [HEARTH_MISS_MODEL] = {"model", "it was computed by another model, or with another --kv"},
     [HEARTH_MISS_DAMAGED] = {"damaged", "what was kept on the disk is damaged"},
+    [HEARTH_MISS_DROPPED] = {"dropped", "turns were dropped"},
 };
 
 const char *answer_miss_name(enum hearth_miss miss)

@@ -231,7 +231,7 @@ static int open_session(struct run *run, struct hearth_error *err)
 {
     const struct run_settings *settings = run->settings;
     struct hearth_sessions_options options = {.context_max = settings->context};
-    struct hearth_session_settings its = {.plain = run->plain};
+    struct hearth_session_settings its = {.plain = run->plain, .overflow = HEARTH_OVERFLOW_STOP};
     run->context = settings->context ? settings->context : run->loaded.info.context_length;
     int status =
         hearth_sessions_open(run->loaded.model, run->loaded.engine, &options, &run->sessions, err);

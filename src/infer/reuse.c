@@ -15,9 +15,11 @@ void hearth_sequence_remember(struct hearth_sequence *sequence)
                          &sequence->table);
 }
 
-void hearth_engine_forget(struct hearth_engine *engine, const uint32_t *ids, size_t count)
+void hearth_engine_forget(struct hearth_engine *engine, const uint32_t *ids, size_t kept,
+                          size_t count)
 {
-    kv_prefix_forget(engine->prefix, ids, count < UINT32_MAX ? (uint32_t)count : UINT32_MAX);
+    uint32_t most = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
+    kv_prefix_forget(engine->prefix, ids, kept < most ? (uint32_t)kept : most, most);
 }
 
 uint64_t hearth_engine_trim(struct hearth_engine *engine, uint64_t bytes)

@@ -330,18 +330,20 @@ uint64_t kv_prefix_bytes(const struct kv_prefix *prefix)
     return bytes;
 }
 
-void kv_prefix_forget(struct kv_prefix *prefix, const uint32_t *ids, uint32_t count)
+void kv_prefix_forget(struct kv_prefix *prefix, const uint32_t *ids, uint32_t kept, uint32_t count)
 {
     struct node *node = &prefix->root;
-    uint32_t common;
+    uint32_t common, before = 0; /* tokens before the end of `node` */
     for (uint32_t at = 0; at < count; at += common) {
         struct node *child = nearest_child(node, ids + at, count - at, &common);
         if (!child || common < child->count)
             break;
         node = child;
+        before += common;
     }
-    while (node != &prefix->root && node->child_count == 0) {
+    while (node != &prefix->root && node->child_count == 0 && before - node->count >= kept) {
         struct node *parent = node->parent;
+        before -= node->count;
         remove_leaf(prefix, node);
         node = parent;
     }

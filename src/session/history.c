@@ -106,6 +106,7 @@ int history_copy(struct history *to, const struct history *from, struct hearth_e
     to->count = from->count;
     to->mark_count = from->mark_count;
     to->edited = from->edited;
+    to->dropped = from->dropped;
     return 0;
 }
 
@@ -153,15 +154,34 @@ int history_append(struct history *history, const char *message, size_t size,
     return status;
 }
 
-static bool begins_with(const json_t *messages, const json_t *beginning)
+/* How many messages of the system stand at the beginning. */
+static size_t system_messages(const struct history *history)
 {
-    if (json_array_size(messages) < json_array_size(beginning))
-        return false;
-    for (size_t i = 0; i < json_array_size(beginning); i++) {
-        if (!json_equal(json_array_get(messages, i), json_array_get(beginning, i)))
-            return false;
+    size_t count = 0;
+    for (; count < json_array_size(history->messages); count++) {
+        const char *role =
+            json_string_value(json_object_get(json_array_get(history->messages, count), "role"));
+        if (strcmp(role, "system") != 0 && strcmp(role, "developer") != 0)
+            break;
     }
-    return true;
+    return count;
+}
+
+/* Only the first `same` messages are what they were: nothing is dropped of others. */
+static void note_edit(struct history *history, size_t same)
+{
+    history->edited = true;
+    if (system_messages(history) + history->dropped >= same)
+        history->dropped = 0;
+}
+
+static size_t common_messages(const json_t *a, const json_t *b)
+{
+    size_t n = 0;
+    while (n < json_array_size(a) && n < json_array_size(b) &&
+           json_equal(json_array_get(a, n), json_array_get(b, n)))
+        n++;
+    return n;
 }
 
 int history_set(struct history *history, const char *messages, size_t size,
@@ -182,8 +202,9 @@ int history_set(struct history *history, const char *messages, size_t size,
         json_decref(value);
         return status;
     }
-    if (!begins_with(value, history->messages))
-        history->edited = true;
+    size_t same = common_messages(value, history->messages);
+    if (same < json_array_size(history->messages))
+        note_edit(history, same);
     json_decref(history->messages);
     history->messages = value;
     return 0;
@@ -191,18 +212,36 @@ int history_set(struct history *history, const char *messages, size_t size,
 
 void history_truncate(struct history *history, size_t count)
 {
-    while (json_array_size(history->messages) > count) {
+    if (json_array_size(history->messages) <= count)
+        return;
+    note_edit(history, count);
+    while (json_array_size(history->messages) > count)
         json_array_remove(history->messages, json_array_size(history->messages) - 1);
-        history->edited = true;
-    }
 }
 
 /* ---- the prompt ---- */
 
-static int render_plain(const struct history *history, struct buffer *out, struct hearth_error *err)
+/* The messages that a prompt has; NULL without memory. */
+static json_t *shown_messages(const struct history *history)
 {
-    for (size_t i = 0; i < json_array_size(history->messages); i++) {
-        const json_t *content = json_object_get(json_array_get(history->messages, i), "content");
+    if (history->dropped == 0)
+        return json_incref(history->messages);
+    json_t *shown = json_array();
+    size_t head = system_messages(history);
+    for (size_t i = 0; shown && i < json_array_size(history->messages); i++) {
+        if ((i < head || i >= head + history->dropped) &&
+            json_array_append(shown, json_array_get(history->messages, i))) {
+            json_decref(shown);
+            shown = NULL;
+        }
+    }
+    return shown;
+}
+
+static int render_plain(const json_t *messages, struct buffer *out, struct hearth_error *err)
+{
+    for (size_t i = 0; i < json_array_size(messages); i++) {
+        const json_t *content = json_object_get(json_array_get(messages, i), "content");
         if (!json_is_string(content))
             return error_set(err, HEARTH_E_UNSUPPORTED,
                              "a model without a chat template takes messages of plain text");
@@ -211,13 +250,13 @@ static int render_plain(const struct history *history, struct buffer *out, struc
     return out->failed ? error_set(err, HEARTH_E_LIMIT, "the conversation is too long") : 0;
 }
 
-static int render_template(const struct history *history, const json_t *variables,
+static int render_template(const struct history *history, json_t *messages, const json_t *variables,
                            int64_t unix_seconds, struct buffer *out, struct hearth_error *err)
 {
     json_t *all = variables ? json_copy((json_t *)variables) : json_object();
     if (!json_object_get(all, "add_generation_prompt"))
         json_object_set_new(all, "add_generation_prompt", json_true());
-    json_object_set(all, "messages", history->messages);
+    json_object_set(all, "messages", messages);
     char *json = all ? json_dumps(all, JSON_COMPACT) : NULL, *text;
     size_t size;
     json_decref(all);
@@ -231,6 +270,24 @@ static int render_template(const struct history *history, const json_t *variable
     buffer_append(out, text, size);
     hearth_free(text);
     return out->failed ? error_set(err, HEARTH_E_LIMIT, "the conversation is too long") : 0;
+}
+
+static int render(const struct history *history, const json_t *variables, int64_t unix_seconds,
+                  struct buffer *out, struct hearth_error *err)
+{
+    json_t *messages = shown_messages(history);
+    if (!messages)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for the conversation");
+    int status = history->plain
+                     ? render_plain(messages, out, err)
+                     : render_template(history, messages, variables, unix_seconds, out, err);
+    json_decref(messages);
+    return status;
+}
+
+static unsigned tokenize_flags(const struct history *history, size_t from)
+{
+    return HEARTH_PARSE_SPECIAL | (history->plain && from == 0 ? HEARTH_ADD_SPECIAL : 0u);
 }
 
 /* Whether ids put behind the first `count` held ones are what the whole text would have become:
@@ -266,11 +323,8 @@ static int tokenize_rest(const struct history *history, struct text text, size_t
         struct history_mark from = m > 0 ? history->marks[m - 1] : (struct history_mark){0};
         if (from.text > common)
             continue;
-        unsigned flags = HEARTH_PARSE_SPECIAL;
-        if (history->plain && m == 0)
-            flags |= HEARTH_ADD_SPECIAL;
         int status = hearth_tokenize(history->model, text.data + from.text, text.size - from.text,
-                                     flags, rest, rest_count, err);
+                                     tokenize_flags(history, m), rest, rest_count, err);
         if (status)
             return status;
         if (parted(history, from.ids, *rest, *rest_count)) {
@@ -314,8 +368,7 @@ int history_begin_answer(struct history *history, const json_t *variables, int64
 {
     struct buffer text;
     buffer_init(&text, TEXT_BYTES_MAX);
-    int status = history->plain ? render_plain(history, &text, err)
-                                : render_template(history, variables, unix_seconds, &text, err);
+    int status = render(history, variables, unix_seconds, &text, err);
     if (!status)
         status = replace_rest(history, buffer_text(&text), prompt, err);
     if (status) {
@@ -327,6 +380,65 @@ int history_begin_answer(struct history *history, const json_t *variables, int64
     add_mark(history);
     return 0;
 }
+
+/* ---- what is left out ---- */
+
+/* How many tokens a prompt has without the first `dropped` messages. */
+static int count_without(struct history *history, size_t dropped, const json_t *variables,
+                         int64_t unix_seconds, size_t *count, struct hearth_error *err)
+{
+    struct buffer text;
+    uint32_t *ids;
+    size_t before = history->dropped;
+    buffer_init(&text, TEXT_BYTES_MAX);
+    history->dropped = dropped;
+    int status = render(history, variables, unix_seconds, &text, err);
+    history->dropped = before;
+    if (!status)
+        status = hearth_tokenize(history->model, text.data, text.size, tokenize_flags(history, 0),
+                                 &ids, count, err);
+    buffer_finish(&text);
+    if (!status)
+        hearth_free(ids);
+    return status;
+}
+
+/* The beginnings of turns that more could be dropped up to, as counts of dropped messages;
+ * ascending, [messages]. */
+static size_t list_turns(const struct history *history, size_t *turns)
+{
+    size_t head = system_messages(history), count = 0;
+    for (size_t i = head + history->dropped + 1; i < json_array_size(history->messages); i++) {
+        const json_t *role = json_object_get(json_array_get(history->messages, i), "role");
+        if (strcmp(json_string_value(role), "user") == 0)
+            turns[count++] = i - head;
+    }
+    return count;
+}
+
+int history_drop(struct history *history, const json_t *variables, int64_t unix_seconds,
+                 size_t wanted, struct hearth_error *err)
+{
+    size_t *turns = mem_alloc_array(json_array_size(history->messages) + 1, sizeof *turns);
+    if (!turns)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for the conversation");
+    size_t count = list_turns(history, turns), low = 0, high = count ? count - 1 : 0;
+    int status = count ? 0 : error_set(err, HEARTH_E_LIMIT, "there is no earlier turn");
+    while (!status && low < high) {
+        size_t middle = (low + high) / 2, tokens;
+        status = count_without(history, turns[middle], variables, unix_seconds, &tokens, err);
+        if (!status && tokens <= wanted)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    if (!status)
+        history->dropped = turns[low];
+    mem_free(turns);
+    return status;
+}
+
+/* ---- the answer ---- */
 
 int history_end_answer(struct history *history, size_t prompt_count, struct text text,
                        struct hearth_error *err)

@@ -22,6 +22,7 @@ struct history {
     const struct hearth_model *model;
     bool plain;       /* the messages' texts as they are, no template */
     json_t *messages; /* an array */
+    size_t dropped;   /* of them, behind the system prompt: they are left out of prompts */
     bool edited;      /* since the last prompt, other than at the end */
     struct buffer held;
     uint32_t *ids; /* what `held` became */
@@ -55,6 +56,10 @@ struct history_prompt {
  * `variables` is a JSON object or NULL. On failure text and ids are as they were. */
 int history_begin_answer(struct history *history, const json_t *variables, int64_t unix_seconds,
                          struct history_prompt *prompt, struct hearth_error *err);
+/* Drops more of the oldest turns, but not the last: so many that a prompt has at most `wanted`
+ * tokens, or all that can be. HEARTH_E_LIMIT where there are none. The ids stay as they are. */
+int history_drop(struct history *history, const json_t *variables, int64_t unix_seconds,
+                 size_t wanted, struct hearth_error *err);
 /* A token of the answer. HEARTH_E_MEMORY. */
 int history_push(struct history *history, uint32_t id, struct hearth_error *err);
 /* The answer, whose ids (with the one that ended it, which the template writes too) lie behind the

@@ -9,7 +9,7 @@
 #define VERSION 1
 #define FLAG_EDITED 1u
 #define MODEL_BYTES (HEARTH_IDENTITY_SIZE - 1)
-#define SETTINGS 2
+#define SETTINGS 4
 #define SETTINGS_MAX 64
 
 static const char record_magic[8] = {'H', 'E', 'A', 'R', 'T', 'H', 'C', 'V'};
@@ -46,6 +46,8 @@ static void put_messages(const struct record *record, const struct history *hist
     put_number(out, SETTINGS, 4);
     put_number(out, (uint64_t)record->settings.keep, 4);
     put_number(out, record->settings.plain, 4);
+    put_number(out, (uint64_t)record->settings.overflow, 4);
+    put_number(out, history->dropped, 4);
     put_number(out, json_array_size(history->messages), 4);
     put_number(out, size, 8);
     buffer_append(out, messages, size);
@@ -130,11 +132,11 @@ struct head {
     int64_t unix_seconds;
     const unsigned char *model;
     struct hearth_session_settings settings;
-    size_t message_count;
+    size_t dropped, message_count;
     struct text messages;
 };
 
-static bool get_settings(struct reader *reader, struct hearth_session_settings *settings)
+static bool get_settings(struct reader *reader, struct head *head)
 {
     uint32_t values[SETTINGS_MAX] = {0};
     uint64_t count = get_number(reader, 4);
@@ -142,10 +144,13 @@ static bool get_settings(struct reader *reader, struct hearth_session_settings *
         return false;
     for (uint64_t i = 0; i < count; i++)
         values[i] = (uint32_t)get_number(reader, 4);
-    *settings = (struct hearth_session_settings){
+    head->settings = (struct hearth_session_settings){
         .keep = values[0] == HEARTH_KEEP_NEVER ? HEARTH_KEEP_NEVER : HEARTH_KEEP_DEFAULT,
         .plain = values[1] != 0,
+        .overflow = values[2] <= HEARTH_OVERFLOW_DROP ? (enum hearth_overflow)values[2]
+                                                      : HEARTH_OVERFLOW_ERROR,
     };
+    head->dropped = values[3];
     return true;
 }
 
@@ -161,7 +166,7 @@ static int get_head(struct reader *reader, struct head *head, struct hearth_erro
     head->edited = get_number(reader, 4) & FLAG_EDITED;
     head->unix_seconds = (int64_t)get_number(reader, 8);
     head->model = get_bytes(reader, MODEL_BYTES);
-    bool known = get_settings(reader, &head->settings);
+    bool known = get_settings(reader, head);
     head->message_count = (size_t)get_number(reader, 4);
     uint64_t size = get_number(reader, 8);
     head->messages = (struct text){(const char *)get_bytes(reader, size), (size_t)size};
@@ -248,6 +253,8 @@ int record_unpack(struct text bytes, const char *model, struct record *record,
         .settings = head.settings,
     };
     history_set_plain(history, head.settings.plain);
+    if (head.dropped < head.message_count)
+        history->dropped = head.dropped;
     bool ours = memcmp(head.model, model, MODEL_BYTES) == 0;
     status = ours ? get_tokens(&reader, record, history) : 0;
     if (status == HEARTH_E_MEMORY)

@@ -4,7 +4,7 @@
  *
  *     char magic[8] "HEARTHCV", u32 version 1, u32 flags (1: edited since the last prompt)
  *     i64  unix_seconds, char model[32] (hearth_model_identity)
- *     u32  settings, then so many u32: keep, plain
+ *     u32  settings, then so many u32: keep, plain, overflow, messages dropped
  *     u32  messages, u64 size, then the JSON array of them
  *     16 bytes: XXH3 of all before
  *     u32  computed, ids, marks, 0; u64 held

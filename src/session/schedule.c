@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "session/overflow.h"
 #include "session/sessions.h"
 
 #define ANSWER_BYTES_MAX ((size_t)1 << 30)
@@ -118,6 +119,18 @@ static void drop_guesses(struct hearth_request *request)
     hearth_sequence_truncate(request->sequence, wrong ? last : history->count, NULL);
 }
 
+/* How many of the history's ids are computed. */
+static size_t computed_ids(const struct hearth_request *request)
+{
+    const struct history *history = &request->session->history;
+    const uint32_t *ids = hearth_sequence_ids(request->sequence);
+    size_t n = 0;
+    while (n < history->count && n < hearth_sequence_length(request->sequence) &&
+           ids[n] == history->ids[n])
+        n++;
+    return n;
+}
+
 /* What it computed stays in the prefix cache, its answer in the history. */
 static void leave_behind(struct hearth_request *request)
 {
@@ -129,8 +142,8 @@ static void leave_behind(struct hearth_request *request)
         hearth_sequence_remember(request->sequence);
     }
     session->held = true;
-    session->computed = hearth_sequence_length(request->sequence);
-    if (request->result.stop == HEARTH_STOP_ERROR)
+    session->computed = computed_ids(request);
+    if (request->result.stop == HEARTH_STOP_ERROR && !request->overflowed)
         return;
     bool said = session->history.count > request->prompt_count;
     if (said || request->result.stop != HEARTH_STOP_CANCELLED)
@@ -147,6 +160,8 @@ static void end(struct hearth_request *request, enum hearth_stop stop)
     if (request->begun) {
         result->ids = session->history.ids;
         result->id_count = session->history.count;
+        result->prompt_tokens = request->prompt_count;
+        result->dropped_messages = session->history.dropped;
         guess_end(request);
         leave_behind(request);
     }
@@ -195,19 +210,11 @@ static enum hearth_miss miss_of(const struct hearth_session *session,
 static int begin(struct hearth_request *request, struct history_prompt *prompt,
                  struct hearth_error *err)
 {
-    struct hearth_session *session = request->session;
-    struct history *history = &session->history;
-    uint32_t context = session->sessions->options.context_max;
-    int status =
-        history_begin_answer(history, request->variables, session->unix_seconds, prompt, err);
-    if (status)
-        return status;
-    if (history->count == 0)
-        return error_set(err, HEARTH_E_ARGUMENT, "the prompt is empty: there is nothing to answer");
-    if (history->count > context)
-        return error_set(err, HEARTH_E_LIMIT,
-                         "the conversation has %zu tokens, the context holds %u", history->count,
-                         context);
+    const struct history *history = &request->session->history;
+    int status = overflow_begin(request, prompt, err);
+    if (!status && history->count == 0)
+        status =
+            error_set(err, HEARTH_E_ARGUMENT, "the prompt is empty: there is nothing to answer");
     for (size_t i = 0; i < history->count && !status; i++)
         status = hearth_sampler_accept(request->sampler, history->ids[i], err);
     return status;
@@ -260,7 +267,7 @@ static void start(struct hearth_request *request)
     }
     if (!request->begun) {
         request->begun = true;
-        request->prompt_count = request->result.prompt_tokens = history->count;
+        request->prompt_count = history->count;
         request->result.cached_tokens = reused;
         request->result.miss = miss_of(session, &prompt, reused, history->count);
         guess_begin(request);
@@ -315,7 +322,34 @@ static int sample(struct hearth_request *request, size_t row, uint32_t *id,
     return 0;
 }
 
-/* Draws the next token of an answer; true when it goes on. */
+/* Prompt and answer fill the context. */
+static void overflow(struct hearth_request *request)
+{
+    const struct history *history = &request->session->history;
+    struct hearth_error err = {0};
+    size_t *cached = &request->result.cached_tokens;
+    int status = overflow_answer(request, &err);
+    *cached = *cached < request->prompt_count ? *cached : request->prompt_count;
+    if (status == HEARTH_E_LIMIT) {
+        request->overflowed = true;
+        request->result.error = err;
+        finish(request, request->session->settings.overflow == HEARTH_OVERFLOW_ERROR
+                            ? HEARTH_STOP_ERROR
+                            : HEARTH_STOP_CONTEXT);
+        return;
+    }
+    if (!status)
+        status =
+            hearth_sequence_reuse(request->sequence, history->ids, history->count - 1, NULL, &err);
+    if (status) {
+        fail(request, &err);
+        return;
+    }
+    request->guesses.count = 0;
+    request->state = REQUEST_READING;
+}
+
+/* Draws the next token of an answer; true when the next row may be drawn from. */
 static bool draw(struct hearth_request *request, size_t row)
 {
     const struct history *history = &request->session->history;
@@ -339,12 +373,12 @@ static bool draw(struct hearth_request *request, size_t row)
     }
     bool full = history->count > set->options.context_max; /* the last need not be computed */
     bool enough = request->max_tokens && request->result.answer_tokens >= request->max_tokens;
-    if (!ends && !stopped && !enough && !full)
+    if (ends || stopped || enough)
+        finish(request, ends ? HEARTH_STOP_END : stopped ? HEARTH_STOP_STRING : HEARTH_STOP_LENGTH);
+    else if (full)
+        overflow(request);
+    else
         return true;
-    finish(request, ends      ? HEARTH_STOP_END
-                    : stopped ? HEARTH_STOP_STRING
-                    : enough  ? HEARTH_STOP_LENGTH
-                              : HEARTH_STOP_CONTEXT);
     return false;
 }
 
@@ -577,8 +611,7 @@ static uint64_t dispose_idle(struct hearth_sessions *sessions)
             continue;
         if (now - s->used_ns < idle)
             return idle - (now - s->used_ns);
-        hearth_engine_forget(sessions->engine, s->history.ids, s->history.count);
-        s->held = false;
+        session_forget(s);
         hearth_draft_close(sessions->spare_draft);
         sessions->spare_draft = NULL;
     }

@@ -130,12 +130,32 @@ void session_touch(struct hearth_session *session)
     list_add(session);
 }
 
+static size_t common_ids(const struct history *a, const struct history *b)
+{
+    size_t n = 0;
+    while (n < a->count && n < b->count && a->ids[n] == b->ids[n])
+        n++;
+    return n;
+}
+
+void session_forget(struct hearth_session *session)
+{
+    const struct history *history = &session->history;
+    size_t kept = 0;
+    for (const struct hearth_session *s = session->sessions->first; s; s = s->next) {
+        size_t common = s->held && s != session ? common_ids(&s->history, history) : 0;
+        kept = common > kept ? common : kept;
+    }
+    hearth_engine_forget(session->sessions->engine, history->ids, kept, history->count);
+    session->held = false;
+}
+
 static void drop(struct hearth_session *session)
 {
     list_remove(session);
     if (session->key && !session->removed)
         remove_key(session);
-    hearth_engine_forget(session->sessions->engine, session->history.ids, session->history.count);
+    session_forget(session);
     history_finish(&session->history);
     mem_free(session->key);
     mem_free(session);
@@ -283,6 +303,7 @@ int hearth_session_fork(struct hearth_session *session, size_t count, const char
     }
     history_truncate(&fork->history, count);
     fork->computed = session->computed;
+    fork->held = session->held;
     fork->settings = session->settings;
     *out = fork;
     return 0;
@@ -292,6 +313,10 @@ int hearth_session_configure(struct hearth_session *session,
                              const struct hearth_session_settings *settings,
                              struct hearth_error *err)
 {
+    if (settings->overflow != HEARTH_OVERFLOW_ERROR && settings->overflow != HEARTH_OVERFLOW_STOP &&
+        settings->overflow != HEARTH_OVERFLOW_DROP)
+        return error_set(err, HEARTH_E_ARGUMENT, "there is no way %d to treat what does not fit",
+                         (int)settings->overflow);
     if (settings->keep != HEARTH_KEEP_DEFAULT && settings->keep != HEARTH_KEEP_NEVER)
         return error_set(err, HEARTH_E_ARGUMENT, "%d is no way to keep a conversation",
                          (int)settings->keep);

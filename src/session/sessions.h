@@ -35,6 +35,7 @@ struct hearth_request {
     uint64_t round; /* the last step that it was taken up for */
     struct guesses guesses;
     size_t prompt_count;
+    bool overflowed; /* its answer reached the context's limit, and is kept */
     struct hearth_result result;
 };
 
@@ -77,6 +78,9 @@ uint64_t sessions_now(const struct hearth_sessions *sessions);
 void session_touch(struct hearth_session *session);
 /* Lets a conversation that nobody holds go. */
 void session_drop_if_done(struct hearth_session *session);
+
+/* Gives back what was computed of it and is not the beginning of another conversation too. */
+void session_forget(struct hearth_session *session);
 
 /* Ends all requests as cancelled. */
 void schedule_end_all(struct hearth_sessions *sessions);

@@ -248,10 +248,16 @@ static void a_text_is_forgotten_and_what_it_shares_stays(void **state)
     b[70] = 4242;
     put(&cache, a, 100);
     put(&cache, b, 120);
-    kv_prefix_forget(cache.prefix, a, 100);
+    kv_prefix_forget(cache.prefix, a, 80, 100); /* in the third block: the fourth goes */
+    assert_int_equal(matched(&cache, a, 200), 96);
+    kv_prefix_forget(cache.prefix, a, 96, 100);
+    assert_int_equal(matched(&cache, a, 200), 96);
+    kv_prefix_forget(cache.prefix, a, 64, 100);
     assert_int_equal(matched(&cache, b, 200), 120);
     assert_int_equal(matched(&cache, a, 200), 70); /* in part of b's block */
-    kv_prefix_forget(cache.prefix, b, 120);
+    kv_prefix_forget(cache.prefix, b, 120, 120);
+    assert_int_equal(matched(&cache, b, 200), 120);
+    kv_prefix_forget(cache.prefix, b, 0, 120);
     assert_int_equal(kv_pool_bytes(cache.pool), 0);
     close_cache(&cache);
 }

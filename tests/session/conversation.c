@@ -117,8 +117,14 @@ static void a_fork_goes_on_from_what_was_computed(void **state)
     assert_string_equal(reply.text, alone[1]);
     assert_true(reply.result.cached_tokens > 40);
     assert_int_equal(hearth_session_count(fork), 4);
-    hearth_session_close(session);
+    /* what it shares stays when another goes */
+    struct hearth_session *again;
+    assert_int_equal(hearth_session_fork(session, 4, NULL, &again, NULL), 0);
+    hearth_session_close(again);
     hearth_session_close(fork);
+    reply = turn(&room, session, "on");
+    assert_int_equal(reply.result.miss, HEARTH_MISS_NOTHING);
+    hearth_session_close(session);
     close_room(&room);
 }
 
@@ -616,20 +622,6 @@ static void who_asks_is_told_how_far_the_prompt_was_read(void **state)
     close_room(&room);
 }
 
-static void a_full_context_ends_the_answer(void **state)
-{
-    (void)state;
-    struct room room = {0};
-    open_room(&room, 0, 0, 30);
-    struct hearth_session *session = open_session(&room, NULL);
-    struct reply reply = turn(&room, session, "short");
-    assert_int_equal(reply.result.stop, HEARTH_STOP_CONTEXT);
-    /* the last token need not be computed */
-    assert_int_equal(reply.result.prompt_tokens + reply.result.answer_tokens, 31);
-    hearth_session_close(session);
-    close_room(&room);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -651,7 +643,6 @@ int main(void)
         cmocka_unit_test(a_request_that_cannot_be_answered_says_why_and_leaves_the_rest),
         cmocka_unit_test(plain_texts_stand_without_the_template),
         cmocka_unit_test(who_asks_is_told_how_far_the_prompt_was_read),
-        cmocka_unit_test(a_full_context_ends_the_answer),
     };
     return cmocka_run_group_tests(tests, set_up_models, tear_down_models);
 }

@@ -33,10 +33,13 @@ static void make_history(struct history *history)
     assert_int_equal(
         history_end_answer(history, history->count - 10, (struct text){"abc", 3}, NULL), 0);
     history->edited = true;
+    history->dropped = 1;
 }
 
 static const struct record packed = {
-    .unix_seconds = -5, .computed = 17, .settings = {.keep = HEARTH_KEEP_NEVER, .plain = true}};
+    .unix_seconds = -5,
+    .computed = 17,
+    .settings = {.keep = HEARTH_KEEP_NEVER, .overflow = HEARTH_OVERFLOW_DROP, .plain = true}};
 
 static struct buffer pack(void)
 {
@@ -73,11 +76,13 @@ static void what_is_packed_comes_back(void **state)
     assert_int_equal(unpack(buffer_text(&bytes), ours, &record, &history), 0);
     assert_int_equal(record.settings.keep, packed.settings.keep);
     assert_true(record.settings.plain && history.plain);
+    assert_int_equal(record.settings.overflow, packed.settings.overflow);
     assert_int_equal(record.unix_seconds, packed.unix_seconds);
     assert_int_equal(record.computed, packed.computed);
     assert_int_equal(record.lost, HEARTH_MISS_NOTHING);
     assert_true(json_equal(history.messages, expected.messages));
     assert_true(history.edited);
+    assert_int_equal(history.dropped, 1);
     assert_int_equal(history.count, expected.count);
     assert_memory_equal(history.ids, expected.ids, expected.count * sizeof *expected.ids);
     assert_int_equal(history.mark_count, expected.mark_count);
