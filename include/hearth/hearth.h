@@ -165,14 +165,44 @@ enum hearth_kv_type {
     HEARTH_KV_Q8_0_Q4_0 = 3, /* keys Q8_0, values Q4_0 */
 };
 
+/* What to do with a context that does not fit the memory. */
+enum hearth_fit {
+    HEARTH_FIT_REFUSE = 0, /* HEARTH_E_LIMIT, with the figures */
+    HEARTH_FIT_SHRINK = 1, /* a shorter one: hearth_sequence_context says how long */
+};
+
+#define HEARTH_MEMORY_UNLIMITED UINT64_MAX
+
 struct hearth_engine_options { /* zeroed: the defaults */
     unsigned threads;          /* 0: as many as the process may use cores */
     uint32_t chunk_tokens;     /* tokens computed in one step at most; 0: 256 */
     enum hearth_kv_type kv_type;
-    uint64_t kv_bytes_max; /* KV cache of all sequences; 0: no limit but memory */
+    uint64_t kv_bytes_max; /* KV cache of all sequences; 0: no limit but memory_max */
+    /* The weights and the private memory of this process together. What the rest leaves of it is
+     * the KV cache's. 0: half of what the machine, or its control group, has. */
+    uint64_t memory_max;
+    uint32_t context; /* tokens that one sequence must find room for; 0: 2048, or the model's own
+                       * limit where that is less */
+    enum hearth_fit fit;
 };
 
-/* Allocates no KV cache: that grows as sequences do. HEARTH_CPU forces a kernel tier. */
+/* What an engine takes, never less than it really does. */
+struct hearth_estimate {
+    uint32_t context;       /* tokens of one sequence that it is for */
+    uint64_t weights_bytes; /* the file: mapped, or with no_mmap private */
+    uint64_t kv_bytes;      /* of so many tokens, in whole blocks, windows considered */
+    uint64_t scratch_bytes; /* activations of a chunk, eight rows of logits */
+    uint64_t fixed_bytes;   /* tokenizer, template, threads, a sampler, the program itself */
+    uint64_t private_bytes, total_bytes; /* the sums: of what is private, of all */
+};
+/* Says it before anything is allocated, for a context as `options` (may be NULL) have it. The
+ * model may be open for its vocabulary only. */
+HEARTH_API int hearth_engine_estimate(const struct hearth_model *model,
+                                      const struct hearth_engine_options *options,
+                                      struct hearth_estimate *out, struct hearth_error *err);
+
+/* Allocates no KV cache: that grows as sequences do, up to what memory_max leaves. HEARTH_E_LIMIT
+ * with the figures where that is too little. HEARTH_CPU forces a kernel tier. */
 HEARTH_API int hearth_engine_open(const struct hearth_model *model,
                                   const struct hearth_engine_options *options,
                                   struct hearth_engine **out, struct hearth_error *err);
@@ -186,6 +216,9 @@ struct hearth_engine_memory {
 };
 HEARTH_API void hearth_engine_memory(const struct hearth_engine *engine,
                                      struct hearth_engine_memory *out);
+/* How many tokens one sequence can hold: those of the options, else the model's own limit, or what
+ * memory_max has room for. */
+HEARTH_API uint32_t hearth_engine_context(const struct hearth_engine *engine);
 HEARTH_API const char *hearth_engine_tier(const struct hearth_engine *engine); /* "avx512", … */
 HEARTH_API unsigned hearth_engine_threads(const struct hearth_engine *engine);
 
@@ -195,7 +228,9 @@ HEARTH_API int hearth_engine_identity(const struct hearth_engine *engine,
                                       char identity[HEARTH_IDENTITY_SIZE],
                                       struct hearth_error *err);
 
-/* A timeline of tokens. `context_max`: how many it may hold, 0 for the model's own limit. */
+/* A timeline of tokens. `context_max`: how many it may hold, a hard limit; 0 for
+ * hearth_engine_context. Takes no memory for them before they are computed. HEARTH_E_LIMIT, or a
+ * shorter one, as hearth_engine_options.fit says, where one of that length alone would not fit. */
 HEARTH_API int hearth_sequence_open(struct hearth_engine *engine, uint32_t context_max,
                                     struct hearth_sequence **out, struct hearth_error *err);
 HEARTH_API void hearth_sequence_close(struct hearth_sequence *sequence);
@@ -216,8 +251,9 @@ HEARTH_API int hearth_sequence_extend(struct hearth_sequence *sequence, const ui
  * last step computed can always be dropped again. */
 HEARTH_API int hearth_sequence_truncate(struct hearth_sequence *sequence, size_t count,
                                         struct hearth_error *err);
-HEARTH_API size_t hearth_sequence_length(const struct hearth_sequence *sequence);  /* computed */
-HEARTH_API size_t hearth_sequence_pending(const struct hearth_sequence *sequence); /* queued */
+HEARTH_API uint32_t hearth_sequence_context(const struct hearth_sequence *sequence); /* its limit */
+HEARTH_API size_t hearth_sequence_length(const struct hearth_sequence *sequence);    /* computed */
+HEARTH_API size_t hearth_sequence_pending(const struct hearth_sequence *sequence);   /* queued */
 
 /* ---- what sequences share ---- */
 

@@ -164,11 +164,14 @@ void os_wake(const _Atomic uint32_t *word, uint32_t count); /* at most so many t
 unsigned os_default_threads(void);
 /* Bytes that can be taken without swapping, pages of files counted as free. */
 uint64_t os_available_memory(void);
+/* Bytes that the machine has, or of which this process's control groups may take no more. */
+uint64_t os_total_memory(void);
 
 /* For tests: the same, with the system's files looked up below another root directory. */
 unsigned os_default_threads_at(const char *root, const bool *cpus, unsigned count);
 uint64_t os_quota_at(const char *root); /* thousandths of a core; UINT64_MAX: none */
 uint64_t os_available_memory_at(const char *root);
+uint64_t os_total_memory_at(const char *root); /* UINT64_MAX: not known */
 
 /* ---- processor ---- */
 /* What only the system can say: a program may not read ARM's identification registers. All false on

@@ -224,6 +224,27 @@ uint64_t os_available_memory_at(const char *root)
     return groups < machine ? groups : machine;
 }
 
+static uint64_t limit_of_group(const char *root, const char *directory, bool version2)
+{
+    unsigned long long limit;
+    return read_number(root, directory, version2 ? "/memory.max" : "/memory.limit_in_bytes", &limit)
+               ? limit
+               : UINT64_MAX;
+}
+
+uint64_t os_total_memory_at(const char *root)
+{
+    uint64_t groups = least_of_groups(root, "memory", limit_of_group);
+    unsigned long long kib = number_in_table(root, "/proc", "/meminfo", "MemTotal:");
+    uint64_t machine = kib ? (uint64_t)kib * 1024 : UINT64_MAX;
+    return groups < machine ? groups : machine;
+}
+
+uint64_t os_total_memory(void)
+{
+    return os_total_memory_at("");
+}
+
 uint64_t os_available_memory(void)
 {
     return os_available_memory_at("");

@@ -25,6 +25,7 @@ enum option_type {
     OPTION_UINT,     /* uint32_t */
     OPTION_SEED,     /* int64_t */
     OPTION_REAL,     /* float */
+    OPTION_SIZE,     /* uint64_t: bytes, as 500M, 2.6G or 1.5Gi */
     OPTION_TEXT,     /* const char *, NULL when not given */
     OPTION_FILE,     /* the same, a path */
     OPTION_TEXTS,    /* struct text_list; the option may be repeated */

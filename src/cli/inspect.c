@@ -155,18 +155,22 @@ static void print_memory(const json_t *root)
         printf("  This model cannot be run: %s\n", problem);
         return;
     }
-    printf("  %10s %14s %14s %14s %14s\n", "context", "KV as f16", "as q8_0", "as q4_0", "weights");
+    printf("  %10s %12s %12s %12s %12s %12s\n", "context", "KV as f16", "as q8_0", "as q4_0",
+           "the rest", "weights");
     json_array_foreach(json_object_get(root, "memory"), index, row)
     {
-        char kv[3][SIZE_TEXT_MAX], weights[SIZE_TEXT_MAX];
-        printf("  %10" PRIu64 " %14s %14s %14s %14s\n", number_of(row, "context"),
+        char kv[3][SIZE_TEXT_MAX], rest[SIZE_TEXT_MAX], weights[SIZE_TEXT_MAX];
+        printf("  %10" PRIu64 " %12s %12s %12s %12s %12s\n", number_of(row, "context"),
                size_text(number_of(row, "kv_f16_bytes"), kv[0]),
                size_text(number_of(row, "kv_q8_0_bytes"), kv[1]),
                size_text(number_of(row, "kv_q4_0_bytes"), kv[2]),
+               size_text(number_of(row, "scratch_bytes") + number_of(row, "fixed_bytes"), rest),
                size_text(number_of(row, "weights_bytes"), weights));
     }
-    puts("  The KV cache is private memory, and grows with what is really used of a context.\n"
-         "  Weights are mapped from the file: the system shares them and may take them back.");
+    puts(
+        "  The KV cache is private memory, and grows with what is really used of a context; so is\n"
+        "  the rest: working memory of a chunk of 256 tokens, tokenizer, threads. Weights are\n"
+        "  mapped from the file: the system shares them and may take them back.");
 }
 
 static void print_keys(const json_t *root)

@@ -2,10 +2,12 @@
 
 #include <stdio.h>
 
+#include "base/error.h"
 #include "base/os.h"
 #include "cli/console.h"
 
 const char *const load_kv_types[] = {"f16", "q8_0", "q4_0", "q8_0:q4_0", NULL};
+const char *const load_fits[] = {"refuse", "shrink", NULL};
 
 static bool on_progress(void *context, double fraction)
 {
@@ -26,6 +28,7 @@ static int open_model(struct loaded *loaded, const char *path, int fd,
         .no_mmap = settings && settings->no_mmap,
         .mlock = settings && settings->mlock,
     };
+    loaded->settings = settings;
     progress_begin(&loaded->progress, "reading the model");
     int status = path ? hearth_model_open(path, &options, &loaded->model, err)
                       : hearth_model_open_fds(&fd, 1, &options, &loaded->model, err);
@@ -52,9 +55,17 @@ int load_engine(struct loaded *loaded, const struct hearth_engine_options *optio
                 struct hearth_error *err)
 {
     uint64_t begin = os_monotonic_ns();
-    int status = hearth_engine_open(loaded->model, options, &loaded->engine, err);
+    struct hearth_engine_options own = *options;
+    struct hearth_error cause;
+    own.memory_max = loaded->settings->memory;
+    own.fit = (enum hearth_fit)loaded->settings->fit;
+    int status = hearth_engine_open(loaded->model, &own, &loaded->engine, &cause);
     loaded->load_ns += os_monotonic_ns() - begin;
-    return status;
+    if (status == HEARTH_E_LIMIT)
+        return error_set(
+            err, status, "%s (--memory sets it%s)", cause.text,
+            own.fit == HEARTH_FIT_SHRINK ? "" : "; with --fit shrink the context is what fits");
+    return status ? error_set(err, status, "%s", cause.text) : 0;
 }
 
 void load_finish(struct loaded *loaded)

@@ -238,6 +238,55 @@ static int set_real(const struct parser *parser, const struct option *option, co
     return 0;
 }
 
+/* Digits, with a point among them or not; what follows is left in *text. */
+static bool read_decimal(const char **text, double *number)
+{
+    double value = 0, scale = 1;
+    bool digits = false, point = false;
+    const char *at = *text;
+    for (; (*at >= '0' && *at <= '9') || (*at == '.' && !point); at++) {
+        if (*at == '.') {
+            point = true;
+            continue;
+        }
+        digits = true;
+        value = value * 10 + (*at - '0');
+        scale *= point ? 10 : 1;
+    }
+    *text = at;
+    *number = value / scale;
+    return digits && isfinite(value) && isfinite(scale);
+}
+
+/* K, M, G and T are powers of 1000, Ki, Mi, Gi and Ti of 1024; a B behind them is fine. */
+static bool read_size(const char *text, double *bytes)
+{
+    static const char letters[] = "KMGT";
+    if (!read_decimal(&text, bytes))
+        return false;
+    const char *letter = *text ? strchr(letters, *text) : NULL;
+    if (letter) {
+        bool binary = *++text == 'i';
+        text += binary;
+        for (const char *power = letters; power <= letter; power++)
+            *bytes *= binary ? 1024 : 1000;
+    }
+    text += *text == 'B';
+    return *text == '\0';
+}
+
+static int set_size(const struct parser *parser, const struct option *option, const char *value)
+{
+    double bytes;
+    if (!read_size(value, &bytes) || !in_range(option, bytes))
+        return error_set(parser->err, HEARTH_E_ARGUMENT,
+                         "--%s takes a size, as 500M or 2.6G (K, M, G: powers of 1000; Ki, Mi, Gi: "
+                         "of 1024), not '%s'",
+                         option->name, value);
+    *(uint64_t *)field(parser->settings, option->offset) = (uint64_t)bytes;
+    return 0;
+}
+
 static int set_choice(const struct parser *parser, const struct option *option, const char *value)
 {
     struct buffer list;
@@ -335,6 +384,8 @@ static int set_value(struct parser *parser, const struct option *option, const c
         return set_whole(parser, option, value);
     case OPTION_REAL:
         return set_real(parser, option, value);
+    case OPTION_SIZE:
+        return set_size(parser, option, value);
     case OPTION_TEXT:
     case OPTION_FILE:
     case OPTION_SESSION:

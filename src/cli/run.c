@@ -230,9 +230,9 @@ static enum exit_code check_settings(const struct run_settings *settings, bool c
 static int open_session(struct run *run, struct hearth_error *err)
 {
     const struct run_settings *settings = run->settings;
-    struct hearth_sessions_options options = {.context_max = settings->context};
+    struct hearth_sessions_options options = {0};
     struct hearth_session_settings its = {.plain = run->plain, .overflow = HEARTH_OVERFLOW_STOP};
-    run->context = settings->context ? settings->context : run->loaded.info.context_length;
+    run->context = hearth_engine_context(run->loaded.engine);
     int status =
         hearth_sessions_open(run->loaded.model, run->loaded.engine, &options, &run->sessions, err);
     if (!status)
@@ -250,6 +250,7 @@ static int open_run(struct run *run, struct hearth_error *err)
     struct hearth_engine_options options = {
         .threads = settings->threads,
         .kv_type = (enum hearth_kv_type)settings->kv_type,
+        .context = settings->context,
     };
     int status = load_model(&run->loaded, settings->model, &settings->load, err);
     if (status)
@@ -264,6 +265,9 @@ static int open_run(struct run *run, struct hearth_error *err)
     if (!status && settings->context > run->loaded.info.context_length)
         console_say("-c %u is more than the %u tokens that the model was trained for",
                     settings->context, run->loaded.info.context_length);
+    if (!status && run->context < settings->context)
+        console_say("the memory has room for a context of %u tokens, not of %u", run->context,
+                    settings->context);
     return status;
 }
 

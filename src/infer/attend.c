@@ -57,12 +57,8 @@ static int init_scratch(const struct attend *attend, struct attend_scratch *scra
     return whole ? 0 : HEARTH_E_MEMORY;
 }
 
-int attend_init(struct attend *attend, const struct forward_options *options,
-                struct hearth_error *err)
+static void set_shape(struct attend *attend, const struct model_shape *shape)
 {
-    const struct model_shape *shape = &options->model->shape;
-    unsigned threads = pool_threads(options->pool);
-    *attend = (struct attend){.options = options};
     for (uint32_t l = 0; l < shape->layer_count; l++) {
         const struct layer_shape *layer = &shape->layers[l];
         size_t group = layer->heads / layer->kv_heads;
@@ -72,6 +68,14 @@ int attend_init(struct attend *attend, const struct forward_options *options,
         attend->group_max = group > attend->group_max ? group : attend->group_max;
     }
     attend->tile_tokens = attend->group_max < PIECE_ROWS ? PIECE_ROWS / attend->group_max : 1;
+}
+
+int attend_init(struct attend *attend, const struct forward_options *options,
+                struct hearth_error *err)
+{
+    unsigned threads = pool_threads(options->pool);
+    *attend = (struct attend){.options = options};
+    set_shape(attend, &options->model->shape);
     attend->scratch = mem_zalloc_array(threads, sizeof *attend->scratch);
     int status = attend->scratch ? 0 : HEARTH_E_MEMORY;
     for (unsigned t = 0; t < threads && !status; t++)
@@ -430,4 +434,38 @@ uint64_t attend_bytes(const struct attend *attend)
 {
     return attend->partial_capacity * sizeof *attend->partials + values_bytes(attend) +
            wide_bytes(attend);
+}
+
+uint64_t attend_bytes_for(const struct model *model, size_t rows_max, unsigned threads,
+                          uint32_t context)
+{
+    const struct model_shape *shape = &model->shape;
+    struct attend attend = {0};
+    set_shape(&attend, shape);
+    uint64_t value = shape->value_size * sizeof(float);
+    /* the most rows that are still worth cutting, and what they leave, see worth_cutting() */
+    size_t tiles = ((size_t)threads * PIECES_PER_THREAD - 1) / attend.kv_heads_max;
+    size_t rows = tiles * attend.tile_tokens < rows_max ? tiles * attend.tile_tokens : rows_max;
+    uint64_t partials = (uint64_t)rows * attend.heads_max * (context / ATTENTION_SPLIT + 1);
+    uint64_t most = PARTIALS_BYTES_MAX / value;
+    partials = partials < most ? partials : most;
+    uint64_t bytes = partials * (value + sizeof(struct attention_partial));
+    if (shape->value_size > shape->key_size)
+        bytes += rows_max * attend.heads_max * value;
+    size_t piece = piece_rows(&attend);
+    uint64_t thread = piece * (value + sizeof(float *) + 2 * sizeof(uint32_t) +
+                               sizeof(struct attention_partial)) +
+                      ATTENTION_ROWS_MAX * ATTENTION_SCRATCH_PER_ROW((size_t)shape->key_size,
+                                                                     (size_t)shape->value_size);
+    return bytes + threads * thread;
+}
+
+void attend_release(struct attend *attend)
+{
+    mem_free(attend->partials);
+    mem_pages_free(attend->values, values_bytes(attend));
+    mem_pages_free(attend->wide, wide_bytes(attend));
+    attend->partials = NULL;
+    attend->values = attend->wide = NULL;
+    attend->partial_capacity = attend->wide_rows = 0;
 }

@@ -49,5 +49,10 @@ void attend_layer(struct attend *attend, uint32_t layer, float *queries);
 void attend_row(const struct attend *attend, size_t row, float *values);
 
 uint64_t attend_bytes(const struct attend *attend);
+/* What attention takes at most, for chunks of `rows_max` rows within `context` tokens. */
+uint64_t attend_bytes_for(const struct model *model, size_t rows_max, unsigned threads,
+                          uint32_t context);
+/* Gives back what the next batch makes room for anew. */
+void attend_release(struct attend *attend);
 
 #endif

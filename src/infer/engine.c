@@ -6,15 +6,12 @@
 
 #include "base/memory.h"
 #include "base/os.h"
+#include "infer/budget.h"
 
-#define CHUNK_TOKENS_DEFAULT 256
 #define CHUNK_TOKENS_MAX 8192
 
 /* So many tokens queued are an answer that is being drawn, or at least no long wait for one. */
 #define ANSWER_TOKENS 8
-
-/* Logits of many rows at once are computed in steps of about this size. */
-#define LOGITS_BYTES_MAX (64u << 20)
 
 /* ---- engine ---- */
 
@@ -68,28 +65,57 @@ static int check_options(const struct hearth_engine_options *options, struct hea
         return error_set(err, HEARTH_E_ARGUMENT,
                          "chunk_tokens is %u, at most %u are computed at once",
                          options->chunk_tokens, CHUNK_TOKENS_MAX);
+    if (options->fit > HEARTH_FIT_SHRINK)
+        return error_set(err, HEARTH_E_ARGUMENT, "fit is %d", (int)options->fit);
     return 0;
 }
 
-static int open_engine(struct hearth_engine *engine, const struct hearth_engine_options *options,
-                       struct hearth_error *err)
+/* Makes the KV cache, which takes nothing yet, with the ceiling that the options leave it. */
+static int open_cache(struct hearth_engine *engine, const struct hearth_model *model,
+                      const struct hearth_engine_options *options, unsigned threads,
+                      struct hearth_error *err)
 {
+    int status = engine_kv_pool(engine->model, options->kv_type, 0, &engine->kv, err);
+    if (status)
+        return status;
+    const struct estimate estimate = {
+        .model = engine->model,
+        .kv = engine->kv,
+        .weights_private = model->copied,
+        .threads = threads,
+        .chunk_tokens = engine->chunk_tokens,
+    };
+    struct budget budget;
+    status = budget_make(&estimate, options, &budget, err);
+    if (status)
+        return status;
+    kv_pool_limit(engine->kv, budget.kv_bytes_max);
+    engine->logit_rows_max = budget.logit_rows_max;
+    engine->fit = options->fit;
+    engine->context_max = options->context ? options->context : engine->model->shape.context_length;
+    if (budget.kv_bytes_max)
+        engine->context_max = kv_pool_tokens_for(engine->kv, budget.kv_bytes_max,
+                                                 engine->chunk_tokens, engine->context_max);
+    engine->prefix = kv_prefix_create(engine->kv);
+    return engine->prefix ? 0 : error_set(err, HEARTH_E_MEMORY, "no memory for the prefix cache");
+}
+
+static int open_engine(struct hearth_engine *engine, const struct hearth_model *model,
+                       const struct hearth_engine_options *options, struct hearth_error *err)
+{
+    unsigned threads = options->threads ? options->threads : os_default_threads();
     int status = check_options(options, err);
     if (status)
         return status;
     status = kernels_select(getenv("HEARTH_CPU"), &engine->kernels, err);
     if (status)
         return status;
-    status =
-        engine_kv_pool(engine->model, options->kv_type, options->kv_bytes_max, &engine->kv, err);
+    status = open_cache(engine, model, options, threads, err);
     if (status)
         return status;
-    engine->prefix = kv_prefix_create(engine->kv);
-    if (!engine->prefix)
-        return error_set(err, HEARTH_E_MEMORY, "no memory for the prefix cache");
-    engine->pool = pool_create(options->threads ? options->threads : os_default_threads());
+    engine->pool = pool_create(threads);
     if (!engine->pool)
-        return error_set(err, HEARTH_E_MEMORY, "cannot start %u threads", options->threads);
+        return error_set(err, HEARTH_E_MEMORY, "cannot start %u threads", threads);
     struct forward_options forward = {
         .model = engine->model,
         .kernels = &engine->kernels,
@@ -111,7 +137,7 @@ int hearth_engine_open(const struct hearth_model *model,
         return error_set(err, HEARTH_E_MEMORY, "no memory for an engine");
     engine->model = model->model;
     engine->chunk_tokens = options->chunk_tokens ? options->chunk_tokens : CHUNK_TOKENS_DEFAULT;
-    int status = open_engine(engine, options, err);
+    int status = open_engine(engine, model, options, err);
     if (status) {
         hearth_engine_close(engine);
         return status;
@@ -151,7 +177,31 @@ unsigned hearth_engine_threads(const struct hearth_engine *engine)
     return pool_threads(engine->pool);
 }
 
+uint32_t hearth_engine_context(const struct hearth_engine *engine)
+{
+    return engine->context_max;
+}
+
 /* ---- sequences ---- */
+
+/* The context of a sequence that is asked for: all of it must find room in the KV cache. */
+static int fit_context(const struct hearth_engine *engine, uint32_t asked, uint32_t *context,
+                       struct hearth_error *err)
+{
+    uint64_t most = kv_pool_bytes_max(engine->kv);
+    *context = asked ? asked : engine->context_max;
+    uint64_t needed = kv_pool_bytes_for(engine->kv, *context, engine->chunk_tokens);
+    if (most == 0 || needed <= most)
+        return 0;
+    uint32_t fits = kv_pool_tokens_for(engine->kv, most, engine->chunk_tokens, *context);
+    if (engine->fit == HEARTH_FIT_REFUSE || fits == 0)
+        return error_set(err, HEARTH_E_LIMIT,
+                         "a context of %u tokens takes %.1f MB of KV cache, there is room for %.1f "
+                         "MB: %u tokens",
+                         *context, (double)needed / 1e6, (double)most / 1e6, fits);
+    *context = fits;
+    return 0;
+}
 
 /* The step's arrays have room for a run of every sequence. */
 static int reserve_runs(struct hearth_engine *engine, struct hearth_error *err)
@@ -175,14 +225,16 @@ static int reserve_runs(struct hearth_engine *engine, struct hearth_error *err)
 int hearth_sequence_open(struct hearth_engine *engine, uint32_t context_max,
                          struct hearth_sequence **out, struct hearth_error *err)
 {
-    int status = reserve_runs(engine, err);
+    int status = fit_context(engine, context_max, &context_max, err);
+    if (!status)
+        status = reserve_runs(engine, err);
     if (status)
         return status;
     struct hearth_sequence *sequence = MEM_NEW(struct hearth_sequence);
     if (!sequence)
         return error_set(err, HEARTH_E_MEMORY, "no memory for a sequence");
     sequence->engine = engine;
-    sequence->context_max = context_max ? context_max : engine->model->shape.context_length;
+    sequence->context_max = context_max;
     atomic_init(&sequence->cancelled, false);
     kv_table_init(&sequence->table, engine->kv);
     if (engine->sequences) {
@@ -302,6 +354,11 @@ size_t hearth_sequence_length(const struct hearth_sequence *sequence)
     return sequence->length;
 }
 
+uint32_t hearth_sequence_context(const struct hearth_sequence *sequence)
+{
+    return sequence->context_max;
+}
+
 size_t hearth_sequence_pending(const struct hearth_sequence *sequence)
 {
     return sequence->queued - sequence->taken;
@@ -340,12 +397,6 @@ static void fail_sequence(struct hearth_sequence *sequence, int code, const char
     drop_queue(sequence);
 }
 
-static size_t logit_rows_at_once(const struct hearth_engine *engine)
-{
-    size_t rows = LOGITS_BYTES_MAX / ((size_t)engine->model->shape.vocabulary * sizeof(float));
-    return rows ? rows : 1;
-}
-
 /* Takes up to `room` queued tokens of a sequence, with at most `logits` rows of logits. */
 static void plan_run(struct hearth_sequence *sequence, size_t room, size_t *logits, struct run *run)
 {
@@ -374,7 +425,8 @@ static int reserve_run(struct hearth_engine *engine, struct hearth_sequence *seq
 {
     if (!sequence_widen(sequence, tokens))
         return error_set(err, HEARTH_E_MEMORY, "no memory for %u tokens", tokens);
-    uint64_t wanted = kv_pool_bytes_for(engine->kv, tokens - sequence->length + KV_BLOCK_TOKENS);
+    uint64_t wanted = kv_pool_bytes_for(engine->kv, tokens - sequence->length + KV_BLOCK_TOKENS,
+                                        engine->chunk_tokens);
     for (;;) {
         int status = kv_table_reserve(&sequence->table, tokens, err);
         if (status != HEARTH_E_LIMIT && status != HEARTH_E_MEMORY)
@@ -413,7 +465,7 @@ static void add_run(struct hearth_engine *engine, struct hearth_sequence *sequen
 /* Running answers (a token queued, and guesses behind it) come first, then prompts in turn. */
 static void plan_step(struct hearth_engine *engine, struct batch *batch)
 {
-    size_t logits = logit_rows_at_once(engine);
+    size_t logits = engine->logit_rows_max;
     *batch = (struct batch){.runs = engine->runs};
     struct hearth_sequence *sequence = engine->sequences;
     for (size_t i = 0; i < engine->sequence_count; i++, sequence = sequence->next)

@@ -14,6 +14,7 @@
 
 struct hearth_model {
     struct model *model;
+    bool copied; /* its file was read into private memory */
 };
 
 /* Sequences form a ring list in which the engine takes turns. */
@@ -24,7 +25,9 @@ struct hearth_engine {
     struct kv_pool *kv;
     struct kv_prefix *prefix;
     struct forward *forward;
-    uint32_t chunk_tokens;
+    uint32_t chunk_tokens, context_max; /* of a sequence: the model's own limit, or what fits */
+    size_t logit_rows_max;              /* of a step */
+    enum hearth_fit fit;
     struct hearth_sequence *sequences; /* the next to be served first; NULL when there is none */
     size_t sequence_count;
     struct run *runs; /* [run_capacity], of the running step */

@@ -654,3 +654,16 @@ uint64_t forward_bytes(const struct forward *forward)
 {
     return workspace_bytes(&forward->workspace) + attend_bytes(&forward->attend);
 }
+
+uint64_t forward_bytes_for(const struct model *model, uint32_t rows_max, unsigned threads,
+                           size_t logit_rows, uint32_t context)
+{
+    return workspace_bytes_for(model, rows_max, threads, logit_rows) +
+           attend_bytes_for(model, rows_max, threads, context);
+}
+
+void forward_release(struct forward *forward)
+{
+    workspace_release(&forward->workspace);
+    attend_release(&forward->attend);
+}

@@ -57,5 +57,11 @@ const float *forward_logits(const struct forward *forward, size_t row);
 
 /* Bytes of the working memory that has been touched, at most. */
 uint64_t forward_bytes(const struct forward *forward);
+/* What passes of up to `rows_max` rows, `logit_rows` of them with logits, take at most within
+ * `context` tokens. */
+uint64_t forward_bytes_for(const struct model *model, uint32_t rows_max, unsigned threads,
+                           size_t logit_rows, uint32_t context);
+/* Gives the working memory back, with the last logits. */
+void forward_release(struct forward *forward);
 
 #endif

@@ -215,23 +215,27 @@ static void add_tensors(json_t *root, const struct gguf *gguf)
     json_object_set_new(root, "tensors", tensors);
 }
 
-static json_t *memory_at(const struct model *model, uint64_t context)
+/* What an engine with the default options takes for a context, with each KV type. */
+static json_t *memory_at(const struct hearth_model *model, uint32_t context)
 {
-    json_t *memory = json_pack("{s:I, s:I}", "context", (json_int_t)context, "weights_bytes",
-                               (json_int_t)gguf_file_size(model->gguf));
     static const struct {
         enum hearth_kv_type type;
         const char *name;
     } types[] = {{HEARTH_KV_F16, "kv_f16_bytes"},
                  {HEARTH_KV_Q8_0, "kv_q8_0_bytes"},
                  {HEARTH_KV_Q4_0, "kv_q4_0_bytes"}};
+    json_t *memory = json_pack("{s:I}", "context", (json_int_t)context);
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-        struct kv_pool *pool;
-        if (engine_kv_pool(model, types[i].type, 0, &pool, NULL))
+        struct hearth_engine_options options = {.kv_type = types[i].type, .context = context};
+        struct hearth_estimate estimate;
+        if (hearth_engine_estimate(model, &options, &estimate, NULL))
             continue;
-        json_object_set_new(memory, types[i].name,
-                            json_integer((json_int_t)kv_pool_bytes_for(pool, context)));
-        kv_pool_destroy(pool);
+        json_object_set_new(memory, types[i].name, json_integer((json_int_t)estimate.kv_bytes));
+        json_object_set_new(memory, "scratch_bytes",
+                            json_integer((json_int_t)estimate.scratch_bytes));
+        json_object_set_new(memory, "fixed_bytes", json_integer((json_int_t)estimate.fixed_bytes));
+        json_object_set_new(memory, "weights_bytes",
+                            json_integer((json_int_t)estimate.weights_bytes));
     }
     return memory;
 }
@@ -239,22 +243,22 @@ static json_t *memory_at(const struct model *model, uint64_t context)
 /* Says what running takes, or why the model cannot be run. Takes over `gguf`. */
 static void add_memory(json_t *root, struct gguf *gguf, const char *path)
 {
-    struct model *model;
+    struct hearth_model model = {0};
     struct hearth_error why;
     struct model_options options = {.load = false};
-    int status = model_open(gguf, &options, &model, &why);
+    int status = model_open(gguf, &options, &model.model, &why);
     if (status) {
         error_prefix(&why, status, "%s", path);
         json_object_set_new(root, "problem", metadata_string(text_of(why.text)));
         return;
     }
     json_t *memory = json_array();
-    uint64_t own = model->shape.context_length;
+    uint32_t own = model.model->shape.context_length;
     if (own > 2048)
-        json_array_append_new(memory, memory_at(model, 2048));
-    json_array_append_new(memory, memory_at(model, own));
+        json_array_append_new(memory, memory_at(&model, 2048));
+    json_array_append_new(memory, memory_at(&model, own));
     json_object_set_new(root, "memory", memory);
-    model_close(model);
+    model_close(model.model);
 }
 
 int hearth_inspect(const char *path, char **json, struct hearth_error *err)

@@ -50,6 +50,7 @@ static int finish_open(struct gguf *gguf, const struct hearth_model_options *opt
         gguf_close(gguf);
         return error_set(err, HEARTH_E_MEMORY, "no memory for a model");
     }
+    model->copied = options->no_mmap;
     struct model_options own = {
         .load = !options->vocabulary_only && !options->no_mmap,
         .progress = {options->progress, options->progress_context},

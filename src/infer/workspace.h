@@ -17,22 +17,25 @@
  * widest activation form. */
 #define TILE_ROWS 256
 
+#define WORKSPACE_AREAS 16
+
 struct workspace {
-    float *x, *y;                        /* [rows][embedding] */
-    float *query, *key, *value;          /* [rows][heads * size] */
-    void *activations[ACTIVATION_FORMS]; /* [2 * rows]: what matrices multiply with */
-    void *gated;                         /* [rows]: what the feed-forward's last one does */
-    float *tiles;                        /* [threads][tile_floats]: products on their way */
-    float *angles;                       /* [ROPE_KINDS][rows][2 * pairs], cosines before sines */
-    float *scratch;                      /* [threads][width] */
-    float *logits;                       /* [logit rows][vocabulary] */
-    struct run *runs;                    /* [rows] of a narrowed batch */
+    float *x, *y;               /* [rows][embedding] */
+    float *query, *key, *value; /* [rows][heads * size] */
+    void *
+        activations[ACTIVATION_FORMS]; /* [2 * rows]: what matrices multiply with, where any does */
+    void *gated;                       /* [rows]: what the feed-forward's last one does */
+    float *tiles;                      /* [threads][tile_floats]: products on their way */
+    float *angles;                     /* [ROPE_KINDS][rows][2 * pairs], cosines before sines */
+    float *scratch;                    /* [threads][width] */
+    float *logits;                     /* [logit rows][vocabulary] */
+    struct run *runs;                  /* [rows] of a narrowed batch */
     size_t rows_max, pairs_max, scratch_width, tile_floats, vocabulary;
     size_t logits_capacity; /* rows */
     struct workspace_area {
         void *memory;
         size_t size;
-    } areas[16];
+    } areas[WORKSPACE_AREAS];
     size_t area_count;
 };
 
@@ -40,6 +43,11 @@ int workspace_init(struct workspace *workspace, const struct model *model, size_
                    unsigned threads, struct hearth_error *err);
 void workspace_finish(struct workspace *workspace);
 int workspace_reserve_logits(struct workspace *workspace, size_t rows, struct hearth_error *err);
+/* Gives all memory back that the next pass would only write anew; the logits are gone. */
+void workspace_release(struct workspace *workspace);
+/* What a workspace takes when passes have used all of its rows and `logit_rows` rows of logits. */
+uint64_t workspace_bytes_for(const struct model *model, size_t rows_max, unsigned threads,
+                             size_t logit_rows);
 uint64_t workspace_bytes(const struct workspace *workspace);
 
 static inline float *workspace_row(float *rows, size_t row, size_t width)

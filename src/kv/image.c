@@ -22,12 +22,6 @@ static size_t head_bytes(uint32_t groups)
     return offsetof(struct image_head, group) + groups * sizeof head->group[0];
 }
 
-/* What lies behind the header that a block keeps for itself. */
-static size_t payload_bytes(const struct kv_pool *pool, uint32_t group)
-{
-    return kv_group_block_bytes(pool, group) - KV_BLOCK_HEADER;
-}
-
 static void describe(const struct kv_table *table, struct image_head *head)
 {
     *head = (struct image_head){
@@ -41,7 +35,7 @@ static void describe(const struct kv_table *table, struct image_head *head)
     for (uint32_t g = 0; g < head->groups; g++) {
         head->group[g].window = kv_group_window(table->pool, g);
         head->group[g].first = table->groups[g].first;
-        head->group[g].block_bytes = payload_bytes(table->pool, g);
+        head->group[g].block_bytes = kv_group_payload_bytes(table->pool, g);
     }
 }
 
@@ -50,7 +44,7 @@ uint64_t kv_image_bytes(const struct kv_table *table)
     uint64_t bytes = head_bytes(kv_pool_groups(table->pool));
     for (uint32_t g = 0; g < kv_pool_groups(table->pool); g++)
         bytes += (uint64_t)(table->groups[g].count - table->groups[g].first) *
-                 payload_bytes(table->pool, g);
+                 kv_group_payload_bytes(table->pool, g);
     return bytes;
 }
 
@@ -64,7 +58,7 @@ int kv_image_write(const struct kv_table *table, const struct kv_sink *sink,
         const struct kv_group_table *group = &table->groups[g];
         for (uint32_t b = group->first; b < group->count && ok; b++)
             ok = sink->write(sink->context, (const char *)group->blocks[b] + KV_BLOCK_HEADER,
-                             payload_bytes(table->pool, g));
+                             kv_group_payload_bytes(table->pool, g));
     }
     return ok ? 0 : error_set(err, HEARTH_E_IO, "the KV cache could not be written");
 }
@@ -113,7 +107,7 @@ static int read_group(struct kv_table *table, uint32_t g, const struct image_hea
             return status;
         group->count = b + 1;
         if (!source->read(source->context, (char *)group->blocks[b] + KV_BLOCK_HEADER,
-                          payload_bytes(table->pool, g)))
+                          kv_group_payload_bytes(table->pool, g)))
             return error_set(err, HEARTH_E_IO, "the saved KV cache could not be read");
     }
     return 0;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/os.h"
 #include "kv/pool.h"
 
 /* In front of a block's parts. */
@@ -13,7 +14,8 @@ struct block {
 
 struct group {
     uint32_t window;
-    size_t block_bytes; /* header included */
+    size_t payload_bytes; /* of a block: its parts */
+    size_t block_bytes;   /* with its header, whole pages */
 };
 
 struct kv_pool {
@@ -31,7 +33,7 @@ static int place_layers(struct kv_pool *pool, const struct kv_pool_options *opti
                         struct hearth_error *err)
 {
     for (uint32_t g = 0; g < options->group_count; g++)
-        pool->groups[g] = (struct group){options->windows[g], KV_BLOCK_HEADER};
+        pool->groups[g] = (struct group){.window = options->windows[g]};
     for (uint32_t l = 0; l < options->layer_count; l++) {
         const struct kv_layer *layer = &options->layers[l];
         if (!kv_type_fits(options->key_type, layer->key_size) ||
@@ -43,8 +45,14 @@ static int place_layers(struct kv_pool *pool, const struct kv_pool_options *opti
         struct group *group = &pool->groups[layer->group];
         size_t head_bytes = kv_head_bytes(options->key_type, options->value_type, layer->key_size,
                                           layer->value_size);
-        pool->layers[l] = (struct layer_place){layer->group, group->block_bytes, head_bytes};
-        group->block_bytes += head_bytes * layer->heads;
+        pool->layers[l] =
+            (struct layer_place){layer->group, KV_BLOCK_HEADER + group->payload_bytes, head_bytes};
+        group->payload_bytes += head_bytes * layer->heads;
+    }
+    size_t page = os_page_size();
+    for (uint32_t g = 0; g < options->group_count; g++) {
+        size_t bytes = KV_BLOCK_HEADER + pool->groups[g].payload_bytes;
+        pool->groups[g].block_bytes = (bytes + page - 1) / page * page;
     }
     return 0;
 }
@@ -86,18 +94,44 @@ uint64_t kv_pool_bytes(const struct kv_pool *pool)
     return pool->bytes;
 }
 
-uint64_t kv_pool_bytes_for(const struct kv_pool *pool, uint64_t tokens)
+uint64_t kv_pool_bytes_max(const struct kv_pool *pool)
 {
-    uint64_t bytes = 0;
+    return pool->bytes_max;
+}
+
+void kv_pool_limit(struct kv_pool *pool, uint64_t bytes_max)
+{
+    pool->bytes_max = bytes_max;
+}
+
+uint64_t kv_pool_bytes_for(const struct kv_pool *pool, uint64_t tokens, uint32_t chunk)
+{
+    uint64_t bytes = 0, all = tokens / KV_BLOCK_TOKENS + (tokens % KV_BLOCK_TOKENS != 0);
     for (uint32_t g = 0; g < pool->group_count; g++) {
         const struct group *group = &pool->groups[g];
-        uint64_t held = tokens;
-        /* a window that ends inside a block begins inside another */
-        if (group->window && held > group->window + KV_BLOCK_TOKENS)
-            held = group->window + KV_BLOCK_TOKENS;
-        bytes += (held + KV_BLOCK_TOKENS - 1) / KV_BLOCK_TOKENS * group->block_bytes;
+        /* what the first token of a chunk sees, and the chunk: it may begin and end inside blocks
+         */
+        uint64_t span = (uint64_t)group->window + chunk + 2 * (KV_BLOCK_TOKENS - 1);
+        uint64_t most = group->window ? span / KV_BLOCK_TOKENS : all;
+        bytes += (all < most ? all : most) * group->block_bytes;
     }
     return bytes;
+}
+
+uint32_t kv_pool_tokens_for(const struct kv_pool *pool, uint64_t bytes, uint32_t chunk,
+                            uint32_t most)
+{
+    uint32_t fits = 0, blocks = most / KV_BLOCK_TOKENS;
+    if (kv_pool_bytes_for(pool, most, chunk) <= bytes)
+        return most;
+    while (fits < blocks) { /* fits: blocks that do; blocks: that perhaps do, at most */
+        uint32_t middle = fits + (blocks - fits + 1) / 2;
+        if (kv_pool_bytes_for(pool, (uint64_t)middle * KV_BLOCK_TOKENS, chunk) <= bytes)
+            fits = middle;
+        else
+            blocks = middle - 1;
+    }
+    return fits * KV_BLOCK_TOKENS;
 }
 
 uint32_t kv_pool_groups(const struct kv_pool *pool)
@@ -113,6 +147,11 @@ uint32_t kv_group_window(const struct kv_pool *pool, uint32_t group)
 size_t kv_group_block_bytes(const struct kv_pool *pool, uint32_t group)
 {
     return pool->groups[group].block_bytes;
+}
+
+size_t kv_group_payload_bytes(const struct kv_pool *pool, uint32_t group)
+{
+    return pool->groups[group].payload_bytes;
 }
 
 enum kv_type kv_pool_key_type(const struct kv_pool *pool)
@@ -245,7 +284,7 @@ static int own_last_block(struct kv_table *table, uint32_t g, struct hearth_erro
     if (status)
         return status;
     memcpy((char *)copy + KV_BLOCK_HEADER, (char *)*last + KV_BLOCK_HEADER,
-           table->pool->groups[g].block_bytes - KV_BLOCK_HEADER);
+           table->pool->groups[g].payload_bytes);
     kv_block_release(table->pool, g, *last);
     *last = copy;
     return 0;

@@ -44,8 +44,14 @@ int kv_pool_create(const struct kv_pool_options *options, struct kv_pool **out,
                    struct hearth_error *err);
 void kv_pool_destroy(struct kv_pool *pool);         /* all tables must be finished */
 uint64_t kv_pool_bytes(const struct kv_pool *pool); /* of all blocks that live */
-/* What `tokens` tokens take in the long run, in whole blocks, windows considered. */
-uint64_t kv_pool_bytes_for(const struct kv_pool *pool, uint64_t tokens);
+uint64_t kv_pool_bytes_max(const struct kv_pool *pool);
+void kv_pool_limit(struct kv_pool *pool, uint64_t bytes_max); /* what lives beyond it stays */
+/* What `tokens` tokens of one table take at most while they are computed `chunk` at a time, in
+ * whole blocks, windows considered. */
+uint64_t kv_pool_bytes_for(const struct kv_pool *pool, uint64_t tokens, uint32_t chunk);
+/* How many tokens of one table `bytes` have room for, at most `most`. */
+uint32_t kv_pool_tokens_for(const struct kv_pool *pool, uint64_t bytes, uint32_t chunk,
+                            uint32_t most);
 
 /* The block table of one sequence. */
 struct kv_table {

@@ -9,8 +9,9 @@
 
 uint32_t kv_pool_groups(const struct kv_pool *pool);
 uint32_t kv_group_window(const struct kv_pool *pool, uint32_t group);
-/* Of a block of the group, its header included. */
+/* Of a block of the group, its header included: whole pages. */
 size_t kv_group_block_bytes(const struct kv_pool *pool, uint32_t group);
+size_t kv_group_payload_bytes(const struct kv_pool *pool, uint32_t group); /* of its parts */
 
 /* A block with one reference, the caller's; zeroed. */
 int kv_block_acquire(struct kv_pool *pool, uint32_t group, void **out, struct hearth_error *err);

@@ -251,3 +251,17 @@ void model_close(struct model *model)
     gguf_close(model->gguf);
     mem_free(model);
 }
+
+size_t model_bytes(const struct model *model)
+{
+    const size_t index =
+        2 * sizeof(void *); /* of an entry in a table sorted by names, and of a list */
+    size_t bytes = sizeof *model;
+    bytes += gguf_key_count(model->gguf) * (sizeof(struct gguf_key) + index);
+    bytes += gguf_tensor_count(model->gguf) * (sizeof(struct gguf_tensor) + index);
+    bytes += model->shape.layer_count * (sizeof *model->layers + sizeof *model->shape.layers);
+    bytes += tokenizer_bytes(model->tokenizer);
+    if (model->chat_template)
+        bytes += chat_template_bytes(model->chat_template);
+    return bytes;
+}

@@ -59,5 +59,7 @@ struct model_options {
 int model_open(struct gguf *gguf, const struct model_options *options, struct model **out,
                struct hearth_error *err);
 void model_close(struct model *model);
+/* What a model takes besides the bytes of its file: tables of tensors, tokens, the template. */
+size_t model_bytes(const struct model *model);
 
 #endif

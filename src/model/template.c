@@ -148,6 +148,11 @@ void chat_template_free(struct chat_template *chat_template)
     mem_free(chat_template);
 }
 
+size_t chat_template_bytes(const struct chat_template *chat_template)
+{
+    return sizeof *chat_template + (size_t)chat_template->arena.used;
+}
+
 /* ---- errors and limits of a run ---- */
 
 bool tpl_fail(struct tpl_run *run, int code, const char *format, ...)

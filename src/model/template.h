@@ -23,6 +23,7 @@ struct chat_template;
  * HEARTH_E_LIMIT, HEARTH_E_MEMORY. */
 int chat_template_parse(struct text source, struct chat_template **out, struct hearth_error *err);
 void chat_template_free(struct chat_template *chat_template);
+size_t chat_template_bytes(const struct chat_template *chat_template);
 
 struct chat_template_limits {
     uint64_t steps;  /* copied and compared bytes; an evaluated node counts as 16 */

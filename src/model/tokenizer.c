@@ -126,6 +126,21 @@ void tokenizer_close(struct tokenizer *tokenizer)
     mem_free(tokenizer);
 }
 
+size_t tokenizer_bytes(const struct tokenizer *tokenizer)
+{
+    const struct vocab *vocab = &tokenizer->vocab;
+    const struct specials *specials = &tokenizer->specials;
+    const struct merges *merges = &tokenizer->merges;
+    size_t bytes = sizeof *tokenizer;
+    bytes += vocab->count * (sizeof *vocab->cursors + sizeof *vocab->attrs);
+    bytes += ((size_t)vocab->slot_mask + 1) * sizeof *vocab->slots;
+    bytes += specials->count * (sizeof *specials->items + sizeof *specials->by_rank);
+    if (merges->items)
+        bytes += merges->count * sizeof *merges->items +
+                 ((size_t)merges->slot_mask + 1) * sizeof *merges->slots;
+    return bytes;
+}
+
 struct encoder {
     const struct tokenizer *tokenizer;
     struct token_list *out;

@@ -60,6 +60,7 @@ struct tokenize_options {
  * _FORMAT, _MEMORY. */
 int tokenizer_open(const struct gguf *gguf, struct tokenizer **out, struct hearth_error *err);
 void tokenizer_close(struct tokenizer *tokenizer);
+size_t tokenizer_bytes(const struct tokenizer *tokenizer); /* of its tables */
 
 /* Appends the ids of `text`. On failure (_MEMORY, _LIMIT) the list is as it was. */
 int tokenizer_encode(const struct tokenizer *tokenizer, struct text text,

@@ -30,8 +30,6 @@ int hearth_sessions_open(const struct hearth_model *model, struct hearth_engine 
     struct hearth_sessions *sessions = MEM_NEW(struct hearth_sessions);
     if (!sessions)
         return error_set(err, HEARTH_E_MEMORY, "no memory for conversations");
-    struct hearth_model_info info;
-    hearth_model_info(model, &info);
     sessions->model = model;
     sessions->engine = engine;
     if (options)
@@ -40,7 +38,7 @@ int hearth_sessions_open(const struct hearth_model *model, struct hearth_engine 
     o->now = o->now ? o->now : system_clock;
     o->idle_ns = o->idle_ns ? o->idle_ns : IDLE_NS_DEFAULT;
     o->answers_max = o->answers_max ? o->answers_max : ANSWERS_DEFAULT;
-    o->context_max = o->context_max ? o->context_max : info.context_length;
+    o->context_max = o->context_max ? o->context_max : hearth_engine_context(engine);
     *out = sessions;
     return 0;
 }

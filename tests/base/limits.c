@@ -216,6 +216,24 @@ static void memory_is_the_least_of_machine_and_groups(void **state)
     assert_true(os_available_memory_at(machine->root) == GIB);
 }
 
+static void the_whole_is_what_the_machine_has_or_a_group_allows(void **state)
+{
+    struct machine *machine = *state;
+    assert_true(os_total_memory_at(machine->root) == UINT64_MAX);
+    put(machine, "/proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n");
+    assert_true(os_total_memory_at(machine->root) == 16 * GIB);
+    put_version2(machine, "/user.slice/app");
+    put(machine, "/sys/fs/cgroup/user.slice/app/memory.max", "max\n");
+    assert_true(os_total_memory_at(machine->root) == 16 * GIB);
+    put(machine, "/sys/fs/cgroup/user.slice/memory.max", "5368709120\n");
+    assert_true(os_total_memory_at(machine->root) == 5 * GIB);
+    put_version1(machine);
+    put(machine, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    assert_true(os_total_memory_at(machine->root) == 16 * GIB);
+    put(machine, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "2147483648\n");
+    assert_true(os_total_memory_at(machine->root) == 2 * GIB);
+}
+
 static void odd_files_are_survived(void **state)
 {
     struct machine *machine = *state;
@@ -236,6 +254,7 @@ static void this_machine_has_cores_and_memory(void **state)
     (void)state;
     assert_in_range(os_default_threads(), 1, 1024);
     assert_true(os_available_memory() > 0);
+    assert_true(os_total_memory() >= os_available_memory());
 }
 
 #define ON_MACHINE(test) cmocka_unit_test_setup_teardown(test, machine_init, machine_finish)
@@ -252,6 +271,7 @@ int main(void)
         ON_MACHINE(a_quota_is_rounded_down_to_whole_threads),
         ON_MACHINE(version_1_is_read_too),
         ON_MACHINE(memory_is_the_least_of_machine_and_groups),
+        ON_MACHINE(the_whole_is_what_the_machine_has_or_a_group_allows),
         ON_MACHINE(odd_files_are_survived),
         cmocka_unit_test(this_machine_has_cores_and_memory),
     };

@@ -17,6 +17,7 @@ struct settings {
     uint32_t size;
     int64_t seed;
     float heat;
+    uint64_t bytes;
     const char *text, *first, *second;
     struct text_list list;
     int choice;
@@ -47,6 +48,7 @@ static const struct option options[] = {
     {NAMED("numbers", 'n', OPTION_COUNTS, counts), .min = 1, .max = 9},
     {NAMED("time", '\0', OPTION_DURATION, time)},
     {NAMED("name", '\0', OPTION_SESSION, name)},
+    {NAMED("bytes", 'b', OPTION_SIZE, bytes), .min = 1, .max = 1e18},
 };
 
 static const struct operand operands[] = {
@@ -141,6 +143,52 @@ static void options_are_read_in_every_spelling(void **state)
     assert_int_equal(s->counts.items[0], 3);
     assert_int_equal(s->counts.items[2], 9);
     settings_destroy(&command, s);
+}
+
+static void sizes_have_units(void **state)
+{
+    static const struct {
+        char text[16];
+        uint64_t bytes;
+    } good[] = {
+        {"1", 1},
+        {"512", 512},
+        {"20K", 20000},
+        {"20Ki", 20480},
+        {"300M", 300000000},
+        {"2.6G", 2600000000},
+        {"2.6GB", 2600000000},
+        {"1.5Gi", 1610612736},
+        {"1.5GiB", 1610612736},
+        {".5Mi", 524288},
+        {"3.M", 3000000},
+        {"0.001K", 1},
+        {"2T", 2000000000000},
+        {"1Ti", 1099511627776},
+        {"12B", 12},
+        {"1000000000G", 1000000000000000000},
+    };
+    static const char *const bad[] = {
+        "",     "0",   "M",   ".",    ".M",       "-1",
+        "+1",   "1 G", " 1G", "1e3",  "0x1",      "inf",
+        "nan",  "1g",  "1GG", "1Gi2", "1iB",      "1.2.3M",
+        "1,5G", "1P",  "0.1", "1BB",  "1000001T", "99999999999999999999999999999999"};
+    (void)state;
+    int status;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        struct settings *s = parse(&status, "a", "--bytes", good[i].text, NULL);
+        assert_int_equal(status, 0);
+        if (s->bytes != good[i].bytes)
+            fail_msg("%s became %llu", good[i].text, (unsigned long long)s->bytes);
+        settings_destroy(&command, s);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct settings *s = parse(&status, "a", "-b", bad[i], NULL);
+        if (status != HEARTH_E_ARGUMENT || s->bytes != 0)
+            fail_msg("'%s' is taken for a size", bad[i]);
+        assert_non_null(strstr(cause.text, "--bytes takes a size, as 500M or 2.6G"));
+        settings_destroy(&command, s);
+    }
 }
 
 static void what_is_not_given_has_its_default(void **state)
@@ -310,6 +358,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(options_are_read_in_every_spelling),
+        cmocka_unit_test(sizes_have_units),
         cmocka_unit_test(what_is_not_given_has_its_default),
         cmocka_unit_test(times_have_units),
         cmocka_unit_test(an_operand_may_be_a_choice_and_others_may_repeat),

@@ -10,6 +10,7 @@
 
 #include "base/memory.h"
 #include "kv/kv.h"
+#include "kv/pool.h"
 
 /* Two layers that see everything and one with a window of 40 tokens. */
 static const struct kv_layer layers[] = {
@@ -58,7 +59,7 @@ static void blocks_come_with_tokens_and_go_when_cut(void **state)
     assert_int_equal(kv_pool_bytes(pool), one);
     assert_int_equal(kv_table_reserve(&table, 33, NULL), 0);
     assert_int_equal(kv_pool_bytes(pool), 2 * one);
-    assert_int_equal(kv_pool_bytes(pool), kv_pool_bytes_for(pool, 33));
+    assert_int_equal(kv_pool_bytes(pool), kv_pool_bytes_for(pool, 33, 32));
     kv_table_truncate(&table, 32);
     assert_int_equal(kv_pool_bytes(pool), one);
     kv_table_truncate(&table, 0);
@@ -118,7 +119,7 @@ static void the_limit_holds_and_failure_changes_nothing(void **state)
 {
     (void)state;
     struct kv_pool *unlimited = create(KV_F16, 0);
-    uint64_t two = kv_pool_bytes_for(unlimited, 64);
+    uint64_t two = kv_pool_bytes_for(unlimited, 64, 32);
     kv_pool_destroy(unlimited);
 
     struct kv_pool *pool = create(KV_F16, two);
@@ -131,6 +132,44 @@ static void the_limit_holds_and_failure_changes_nothing(void **state)
     assert_int_equal(table.tokens, 40);
     assert_int_equal(kv_pool_bytes(pool), two);
     kv_table_finish(&table);
+    kv_pool_destroy(pool);
+}
+
+static void what_tokens_will_take_is_known_before(void **state)
+{
+    (void)state;
+    for (uint32_t chunk = 1; chunk < 200; chunk += 13) {
+        struct kv_pool *pool = create(KV_Q8_0, 0);
+        struct kv_table table;
+        uint64_t most = 0;
+        kv_table_init(&table, pool);
+        for (uint32_t tokens = 0; tokens + chunk <= 1000; tokens += chunk) {
+            kv_table_slide(&table, tokens);
+            assert_int_equal(kv_table_reserve(&table, tokens + chunk, NULL), 0);
+            uint64_t said = kv_pool_bytes_for(pool, tokens + chunk, chunk);
+            assert_true(kv_pool_bytes(pool) <= said);
+            most = said;
+        }
+        /* a block and a half more than is needed, in the group with a window */
+        assert_true(most <= kv_pool_bytes(pool) + 2 * kv_group_block_bytes(pool, 1));
+        kv_table_finish(&table);
+        kv_pool_destroy(pool);
+    }
+}
+
+static void as_many_tokens_fit_as_their_bytes_say(void **state)
+{
+    (void)state;
+    struct kv_pool *pool = create(KV_F16, 0);
+    for (uint32_t tokens = 0; tokens <= 1024; tokens += 32) {
+        uint64_t bytes = kv_pool_bytes_for(pool, tokens, 64);
+        assert_int_equal(kv_pool_tokens_for(pool, bytes, 64, 4096), tokens);
+        assert_int_equal(kv_pool_tokens_for(pool, bytes + 1, 64, 4096), tokens);
+        if (tokens > 0)
+            assert_int_equal(kv_pool_tokens_for(pool, bytes - 1, 64, 4096), tokens - 32);
+    }
+    assert_int_equal(kv_pool_tokens_for(pool, UINT64_MAX, 64, 4001), 4001);
+    assert_int_equal(kv_pool_tokens_for(pool, 0, 64, 4001), 0);
     kv_pool_destroy(pool);
 }
 
@@ -182,6 +221,8 @@ int main(void)
         cmocka_unit_test(parts_of_layers_and_heads_do_not_overlap),
         cmocka_unit_test(a_window_lets_go_of_what_nobody_sees),
         cmocka_unit_test(the_limit_holds_and_failure_changes_nothing),
+        cmocka_unit_test(what_tokens_will_take_is_known_before),
+        cmocka_unit_test(as_many_tokens_fit_as_their_bytes_say),
         cmocka_unit_test(without_memory_a_table_stays_as_it_was),
         cmocka_unit_test(quantized_types_refuse_heads_that_are_no_multiple_of_32),
     };

@@ -158,7 +158,7 @@ static void a_grown_beginning_takes_the_place_of_the_shorter(void **state)
     count_up(ids, TOKENS_MAX);
     for (uint32_t n = 1; n <= 40; n++)
         put(&cache, ids, n);
-    assert_int_equal(kv_pool_bytes(cache.pool), kv_pool_bytes_for(cache.pool, 40));
+    assert_int_equal(kv_pool_bytes(cache.pool), kv_pool_bytes_for(cache.pool, 40, 32));
     assert_int_equal(matched(&cache, ids, 200), 40);
     close_cache(&cache);
 }
