@@ -275,11 +275,22 @@ HEARTH_API int hearth_sequence_reuse(struct hearth_sequence *sequence, const uin
 HEARTH_API int hearth_sequence_fork(const struct hearth_sequence *sequence, size_t count,
                                     struct hearth_sequence **out, struct hearth_error *err);
 /* Drops from the prefix cache what it holds of these ids behind the first `kept`, and of no other
- * text. */
-HEARTH_API void hearth_engine_forget(struct hearth_engine *engine, const uint32_t *ids, size_t kept,
-                                     size_t count);
+ * text; returns how many bytes became free by that. */
+HEARTH_API uint64_t hearth_engine_forget(struct hearth_engine *engine, const uint32_t *ids,
+                                         size_t kept, size_t count);
+/* Of these ids the prefix cache remembers so many, also where it cannot go on from all of them
+ * because an attention window does not reach back. `bytes` (may be NULL) becomes what it holds of
+ * them, shared or not. */
+HEARTH_API size_t hearth_engine_known(const struct hearth_engine *engine, const uint32_t *ids,
+                                      size_t count, uint64_t *bytes);
 /* Evicts at least `bytes` of what only the prefix cache holds, or all; returns how many. */
 HEARTH_API uint64_t hearth_engine_trim(struct hearth_engine *engine, uint64_t bytes);
+/* Gives the working memory of steps back until the next one; logits that were computed go with it.
+ */
+HEARTH_API void hearth_engine_rest(struct hearth_engine *engine);
+/* How many bytes the KV cache lacks, under kv_bytes_max, for the next step at most and for loading
+ * a sequence of `tokens` tokens beside it. 0: there is room. */
+HEARTH_API uint64_t hearth_engine_kv_lacking(const struct hearth_engine *engine, uint64_t tokens);
 
 /* Writes what a sequence holds, ids and KV blocks, in an order of its own: hearth_sequence_load of
  * an engine with the same model and KV type, of this version on this kind of machine, takes it

@@ -33,6 +33,7 @@ struct hearth_session;
 struct hearth_request;
 
 #define HEARTH_IDLE_NEVER UINT64_MAX
+#define HEARTH_IDLE_AT_ONCE UINT64_C(1)
 
 /* ---- where conversations are kept ---- */
 
@@ -81,7 +82,10 @@ struct hearth_sessions_options { /* zeroed: the defaults */
     /* The date that templates may write, as seconds since 1970. 0: when the conversation began; it
      * stays the same, because another date would make all of it be computed again. */
     int64_t unix_seconds;
-    uint64_t idle_ns;     /* after so long without use a context is disposed; 0: 5 minutes */
+    /* After so long without use what was computed of a conversation is spilled, where there is a
+     * store, and its memory given back; so is the engine's when nothing was asked for so long. The
+     * next message goes on within the time that reading the spill takes. 0: 5 minutes. */
+    uint64_t idle_ns;
     uint32_t context_max; /* tokens of a conversation; 0: the model's own limit */
     uint32_t answers_max; /* computed at once; 0: 8 */
 };
@@ -95,14 +99,22 @@ HEARTH_API void hearth_sessions_close(struct hearth_sessions *sessions);
 
 /* ---- a conversation ---- */
 
-/* The conversation of a key (UTF-8, 1 to 256 bytes), the same one each time until it is removed;
- * a new one without messages where there is none. NULL: an anonymous one, gone when closed. */
+/* The conversation of a key (UTF-8, 1 to 256 bytes), the same one each time until it is removed,
+ * also in a later process where there is a store; a new one without messages where there is none.
+ * One that another model answered comes with its messages. NULL: an anonymous one, gone when
+ * closed. HEARTH_E_FORMAT where what the store has of it is damaged: hearth_store_remove makes the
+ * key free. */
 HEARTH_API int hearth_session_open(struct hearth_sessions *sessions, const char *key,
                                    struct hearth_session **out, struct hearth_error *err);
 /* Lets go of it: each open has its close. */
 HEARTH_API void hearth_session_close(struct hearth_session *session);
-/* Forgets everything about it; it goes with its last close. HEARTH_E_STATE while it answers. */
+/* Forgets everything about it, in the store as well; it goes with its last close. HEARTH_E_STATE
+ * while it answers. */
 HEARTH_API int hearth_session_remove(struct hearth_session *session, struct hearth_error *err);
+
+/* What is said and answered is given to the store at once: it outlives the process from when the
+ * call returns, or before on_end is called. What the store does not take stays in memory, is told
+ * by hearth_session_info and as `unsaved` of results, and is tried again with the next change. */
 
 /* One message (a JSON object) at the end. HEARTH_E_FORMAT for what is none; HEARTH_E_STATE while
  * the conversation answers. */
@@ -123,6 +135,9 @@ HEARTH_API size_t hearth_session_count(const struct hearth_session *session); /*
 /* All messages as a JSON array; allocated, NUL-terminated. */
 HEARTH_API int hearth_session_messages(const struct hearth_session *session, char **text,
                                        size_t *size, struct hearth_error *err);
+
+/* Gives it to the store again and says why that fails. 0 where it is not to be kept. */
+HEARTH_API int hearth_session_save(struct hearth_session *session, struct hearth_error *err);
 
 /* What is written of a conversation to the disk. */
 enum hearth_keep {
@@ -155,6 +170,20 @@ struct hearth_session_settings {
 HEARTH_API int hearth_session_configure(struct hearth_session *session,
                                         const struct hearth_session_settings *settings,
                                         struct hearth_error *err);
+
+struct hearth_session_info {
+    const char *key;      /* NULL: anonymous; lives as long as the handle */
+    size_t messages;      /* as hearth_session_count */
+    size_t tokens;        /* that they became when they were last asked about */
+    uint64_t kv_bytes;    /* of what is in memory of them, also if others share it */
+    uint64_t spill_bytes; /* of the file that was last written or read for it */
+    uint64_t used_ns;     /* since it was last used */
+    bool busy;            /* has requests that did not end */
+    bool unsaved;         /* the store did not take its last change */
+    struct hearth_session_settings settings;
+};
+HEARTH_API void hearth_session_info(const struct hearth_session *session,
+                                    struct hearth_session_info *out);
 
 /* ---- answers ---- */
 
@@ -189,6 +218,7 @@ struct hearth_result {
     size_t dropped_messages; /* behind the system prompt, that the model did not see */
     size_t cached_tokens;    /* of the prompt's, those that did not have to be computed */
     enum hearth_miss miss;
+    bool unsaved; /* the store did not take the answer */
     /* Of the prompt, then of the answer, then the one that ended it for HEARTH_STOP_END: valid
      * until on_end returns. */
     const uint32_t *ids;
@@ -234,8 +264,12 @@ HEARTH_API void hearth_request_cancel(struct hearth_request *request);
  */
 HEARTH_API void hearth_sessions_step(struct hearth_sessions *sessions, uint64_t *wait_ns);
 
+/* Gives back at least `bytes` of KV cache, where conversations that do not run have so much: the
+ * least recently used first, each spilled before where there is a store. Returns how many. */
+HEARTH_API uint64_t hearth_sessions_shed(struct hearth_sessions *sessions, uint64_t bytes);
+
 struct hearth_sessions_state {
-    size_t sessions; /* known */
+    size_t sessions; /* in memory: opened, or not (yet) in the store alone */
     size_t waiting, running;
     size_t held; /* conversations whose context has not been disposed */
     struct hearth_engine_memory memory;

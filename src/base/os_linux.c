@@ -452,6 +452,7 @@ static void handle_bus_error(int signal_number)
     void (*handler)(void) = bus_error_handler;
     if (handler)
         handler();
+    signal(SIGBUS, SIG_DFL); /* the access is tried again when this returns */
 }
 
 void os_on_bus_error(void (*on_bus_error)(void))
@@ -459,7 +460,7 @@ void os_on_bus_error(void (*on_bus_error)(void))
     bus_error_handler = on_bus_error;
     struct sigaction action = {0};
     action.sa_handler = on_bus_error ? handle_bus_error : SIG_DFL;
-    action.sa_flags = (int)SA_RESETHAND; /* the access is tried again when the handler returns */
+    /* not SA_RESETHAND: another thread may come to the same pages while the handler runs */
     sigemptyset(&action.sa_mask);
     sigaction(SIGBUS, &action, NULL);
 }

@@ -15,16 +15,58 @@ void hearth_sequence_remember(struct hearth_sequence *sequence)
                          &sequence->table);
 }
 
-void hearth_engine_forget(struct hearth_engine *engine, const uint32_t *ids, size_t kept,
-                          size_t count)
+static uint32_t id_count(size_t count)
 {
-    uint32_t most = count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
-    kv_prefix_forget(engine->prefix, ids, kept < most ? (uint32_t)kept : most, most);
+    return count < UINT32_MAX ? (uint32_t)count : UINT32_MAX;
+}
+
+uint64_t hearth_engine_forget(struct hearth_engine *engine, const uint32_t *ids, size_t kept,
+                              size_t count)
+{
+    uint32_t most = id_count(count);
+    return kv_prefix_forget(engine->prefix, ids, kept < most ? (uint32_t)kept : most, most);
+}
+
+size_t hearth_engine_known(const struct hearth_engine *engine, const uint32_t *ids, size_t count,
+                           uint64_t *bytes)
+{
+    return kv_prefix_known(engine->prefix, ids, id_count(count), bytes);
+}
+
+/* New blocks for what a sequence has queued, one of them in the place of a shared one. */
+static uint64_t wanted_bytes(const struct hearth_engine *engine,
+                             const struct hearth_sequence *sequence)
+{
+    size_t pending = hearth_sequence_pending(sequence);
+    uint64_t tokens = pending < engine->chunk_tokens ? pending : engine->chunk_tokens;
+    if (tokens == 0)
+        return 0;
+    uint64_t in_last = sequence->length % KV_BLOCK_TOKENS;
+    return kv_pool_bytes_for(engine->kv, in_last + tokens, engine->chunk_tokens);
+}
+
+uint64_t hearth_engine_kv_lacking(const struct hearth_engine *engine, uint64_t tokens)
+{
+    uint64_t room = kv_pool_room(engine->kv), wanted = kv_pool_bytes_for(engine->kv, tokens, 0);
+    const struct hearth_sequence *sequence = engine->sequences;
+    if (room == UINT64_MAX)
+        return 0;
+    for (size_t i = 0; i < engine->sequence_count; i++, sequence = sequence->next)
+        wanted += wanted_bytes(engine, sequence);
+    return wanted > room ? wanted - room : 0;
 }
 
 uint64_t hearth_engine_trim(struct hearth_engine *engine, uint64_t bytes)
 {
     return kv_prefix_evict(engine->prefix, bytes);
+}
+
+void hearth_engine_rest(struct hearth_engine *engine)
+{
+    struct hearth_sequence *sequence = engine->sequences;
+    for (size_t i = 0; i < engine->sequence_count; i++, sequence = sequence->next)
+        sequence->logit_rows = 0;
+    forward_release(engine->forward);
 }
 
 /* How many tokens of `ids` the sequence holds and could go on from. */

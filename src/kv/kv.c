@@ -174,6 +174,13 @@ size_t kv_part_offset(const struct kv_pool *pool, uint32_t layer, uint32_t head)
     return pool->layers[layer].offset + head * pool->layers[layer].head_bytes;
 }
 
+uint64_t kv_pool_room(const struct kv_pool *pool)
+{
+    if (pool->bytes_max == 0)
+        return UINT64_MAX;
+    return pool->bytes < pool->bytes_max ? pool->bytes_max - pool->bytes : 0;
+}
+
 /* ---- blocks ---- */
 
 int kv_block_acquire(struct kv_pool *pool, uint32_t group, void **out, struct hearth_error *err)

@@ -45,6 +45,7 @@ int kv_pool_create(const struct kv_pool_options *options, struct kv_pool **out,
 void kv_pool_destroy(struct kv_pool *pool);         /* all tables must be finished */
 uint64_t kv_pool_bytes(const struct kv_pool *pool); /* of all blocks that live */
 uint64_t kv_pool_bytes_max(const struct kv_pool *pool);
+uint64_t kv_pool_room(const struct kv_pool *pool);            /* bytes that its limit leaves */
 void kv_pool_limit(struct kv_pool *pool, uint64_t bytes_max); /* what lives beyond it stays */
 /* What `tokens` tokens of one table take at most while they are computed `chunk` at a time, in
  * whole blocks, windows considered. */

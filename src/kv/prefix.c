@@ -310,6 +310,35 @@ uint32_t kv_prefix_match(struct kv_prefix *prefix, const uint32_t *ids, uint32_t
     return tokens;
 }
 
+/* Whether it holds the blocks of those groups that see everything, for so many of its tokens. */
+static bool holds_global(const struct kv_prefix *prefix, const struct node *node, uint32_t tokens)
+{
+    for (uint32_t g = 0; g < kv_pool_groups(prefix->pool); g++) {
+        if (kv_group_window(prefix->pool, g) == 0 && node->valid[g] < tokens)
+            return false;
+    }
+    return true;
+}
+
+uint32_t kv_prefix_known(const struct kv_prefix *prefix, const uint32_t *ids, uint32_t count,
+                         uint64_t *bytes)
+{
+    const struct node *node = &prefix->root;
+    uint32_t tokens = 0, common = KV_BLOCK_TOKENS;
+    uint64_t held = 0;
+    while (tokens < count && common == KV_BLOCK_TOKENS) {
+        node = nearest_child(node, ids + tokens, count - tokens, &common);
+        if (!node || !holds_global(prefix, node, common))
+            break;
+        for (uint32_t g = 0; g < kv_pool_groups(prefix->pool); g++)
+            held += node->blocks[g] ? kv_group_block_bytes(prefix->pool, g) : 0;
+        tokens += common;
+    }
+    if (bytes)
+        *bytes = held;
+    return tokens;
+}
+
 /* ---- giving back ---- */
 
 static uint64_t unshared_bytes(const struct kv_prefix *prefix, const struct node *node)
@@ -330,9 +359,11 @@ uint64_t kv_prefix_bytes(const struct kv_prefix *prefix)
     return bytes;
 }
 
-void kv_prefix_forget(struct kv_prefix *prefix, const uint32_t *ids, uint32_t kept, uint32_t count)
+uint64_t kv_prefix_forget(struct kv_prefix *prefix, const uint32_t *ids, uint32_t kept,
+                          uint32_t count)
 {
     struct node *node = &prefix->root;
+    uint64_t freed = 0;
     uint32_t common, before = 0; /* tokens before the end of `node` */
     for (uint32_t at = 0; at < count; at += common) {
         struct node *child = nearest_child(node, ids + at, count - at, &common);
@@ -343,10 +374,12 @@ void kv_prefix_forget(struct kv_prefix *prefix, const uint32_t *ids, uint32_t ke
     }
     while (node != &prefix->root && node->child_count == 0 && before - node->count >= kept) {
         struct node *parent = node->parent;
+        freed += unshared_bytes(prefix, node);
         before -= node->count;
         remove_leaf(prefix, node);
         node = parent;
     }
+    return freed;
 }
 
 /* What a node holds for windows alone: a sequence can still start further up or down. */

@@ -29,9 +29,15 @@ void kv_prefix_insert(struct kv_prefix *prefix, const uint32_t *ids, uint32_t to
 uint32_t kv_prefix_match(struct kv_prefix *prefix, const uint32_t *ids, uint32_t count,
                          struct kv_table *table);
 
+/* Of `ids` it has nodes for so many, with their blocks or without those of a window that has
+ * passed. `bytes` (may be NULL) becomes what their blocks take. */
+uint32_t kv_prefix_known(const struct kv_prefix *prefix, const uint32_t *ids, uint32_t count,
+                         uint64_t *bytes);
+
 /* Gives back what it holds for these ids and for no longer or other text, but for the blocks that
- * the first `kept` tokens lie in. */
-void kv_prefix_forget(struct kv_prefix *prefix, const uint32_t *ids, uint32_t kept, uint32_t count);
+ * the first `kept` tokens lie in; returns how many bytes that freed. */
+uint64_t kv_prefix_forget(struct kv_prefix *prefix, const uint32_t *ids, uint32_t kept,
+                          uint32_t count);
 
 /* Bytes of blocks that only the tree holds. */
 uint64_t kv_prefix_bytes(const struct kv_prefix *prefix);

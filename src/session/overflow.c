@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "session/keep.h"
 #include "session/sessions.h"
 
 static size_t context_of(const struct hearth_request *request)
@@ -101,6 +102,7 @@ static int replace_prompt(struct hearth_request *request, const uint32_t *answer
     if (status)
         return status;
     request->prompt_count = history->count;
+    keep_outdate(request->session, prompt.kept);
     return push_all(history, answer, count, err);
 }
 

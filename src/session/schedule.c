@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "session/keep.h"
 #include "session/overflow.h"
 #include "session/sessions.h"
 
@@ -48,7 +49,9 @@ static int prepare(struct hearth_request *request, const struct hearth_ask *ask,
         .stop_count = ask->stop_count,
         .continues = request->session->history.plain,
     };
-    int status = parse_variables(request, ask->variables, err);
+    int status = keep_wake(request->session, err);
+    if (!status)
+        status = parse_variables(request, ask->variables, err);
     if (!status)
         status = hearth_sampler_open(set->model, ask->sampling, &request->sampler, err);
     if (!status)
@@ -77,8 +80,10 @@ int hearth_session_ask(struct hearth_session *session, const struct hearth_ask *
     request->context = ask->context;
     atomic_init(&request->cancelled, false);
     buffer_init(&request->text, ANSWER_BYTES_MAX);
+    session->requests++; /* a lease: from here on it is not given back */
     int status = prepare(request, ask, err);
     if (status) {
+        session->requests--;
         request_free(request);
         return status;
     }
@@ -86,7 +91,6 @@ int hearth_session_ask(struct hearth_session *session, const struct hearth_ask *
     while (*last)
         last = &(*last)->next;
     *last = request;
-    session->requests++;
     if (out)
         *out = request;
     return 0;
@@ -140,9 +144,10 @@ static void leave_behind(struct hearth_request *request)
         session->sessions->running--;
         session->sessions->parked = false; /* what it gives back may be enough for another */
         hearth_sequence_remember(request->sequence);
+        session->held = true;
+        session->computed = computed_ids(request);
+        keep_outdate(session, session->computed);
     }
-    session->held = true;
-    session->computed = computed_ids(request);
     if (request->result.stop == HEARTH_STOP_ERROR && !request->overflowed)
         return;
     bool said = session->history.count > request->prompt_count;
@@ -164,6 +169,7 @@ static void end(struct hearth_request *request, enum hearth_stop stop)
         result->dropped_messages = session->history.dropped;
         guess_end(request);
         leave_behind(request);
+        result->unsaved = keep_put(session, NULL) != 0;
     }
     result->text = request->text.data ? request->text.data : "";
     result->text_size = request->text.size;
@@ -193,17 +199,32 @@ void schedule_end_all(struct hearth_sessions *sessions)
 
 /* ---- beginning ---- */
 
-/* Why not all of a prompt that could be known was. `kept`: of the ids before, so many are the same;
- * `reused` of them are still there. */
-static enum hearth_miss miss_of(const struct hearth_session *session,
-                                const struct history_prompt *prompt, size_t reused, size_t count)
+/* Of a prompt's tokens so many have been computed before: of the first of the ids before, `kept`
+ * are the same. What is no longer known of may still be there. */
+static size_t known_tokens(const struct hearth_session *session,
+                           const struct history_prompt *prompt)
 {
     if (session->computed == 0)
-        return reused + 1 < count ? HEARTH_MISS_NEW : HEARTH_MISS_NOTHING;
-    size_t known = prompt->kept < session->computed ? prompt->kept : session->computed;
-    if (reused < known && reused + 1 < count)
-        return HEARTH_MISS_EVICTED;
-    return prompt->miss;
+        return session->lost ? session->history.count - 1 : 0;
+    return prompt->kept < session->computed ? prompt->kept : session->computed;
+}
+
+/* Why not all of a prompt that could be known was: `reused` of its tokens are still there. */
+static enum hearth_miss miss_of(const struct hearth_session *session,
+                                const struct history_prompt *prompt, size_t reused)
+{
+    const struct history *history = &session->history;
+    size_t known = known_tokens(session, prompt);
+    if (reused + 1 >= history->count)
+        return session->computed ? prompt->miss : HEARTH_MISS_NOTHING;
+    if (session->computed == 0 && !session->lost)
+        return HEARTH_MISS_NEW;
+    if (reused >= known)
+        return prompt->miss;
+    if (session->lost)
+        return session->lost;
+    size_t there = hearth_engine_known(session->sessions->engine, history->ids, known, NULL);
+    return there >= known ? HEARTH_MISS_WINDOW : HEARTH_MISS_EVICTED;
 }
 
 /* Puts the prompt into the history. */
@@ -217,11 +238,12 @@ static int begin(struct hearth_request *request, struct history_prompt *prompt,
             error_set(err, HEARTH_E_ARGUMENT, "the prompt is empty: there is nothing to answer");
     for (size_t i = 0; i < history->count && !status; i++)
         status = hearth_sampler_accept(request->sampler, history->ids[i], err);
+    keep_outdate(request->session, prompt->kept);
     return status;
 }
 
 /* A conversation answers one request after the other. */
-static bool is_busy(const struct hearth_session *session)
+bool session_is_busy(const struct hearth_session *session)
 {
     for (const struct hearth_request *r = session->sessions->requests; r; r = r->next) {
         if (r->session == session && r->begun)
@@ -236,7 +258,7 @@ static struct hearth_request *next_waiting(const struct hearth_sessions *session
 {
     struct hearth_request *next = NULL;
     for (struct hearth_request *r = sessions->requests; r; r = r->next) {
-        if (r->state != REQUEST_WAITING || (!r->begun && is_busy(r->session)))
+        if (r->state != REQUEST_WAITING || (!r->begun && session_is_busy(r->session)))
             continue;
         if (!next || (next->background && !r->background))
             next = r;
@@ -244,32 +266,48 @@ static struct hearth_request *next_waiting(const struct hearth_sessions *session
     return next;
 }
 
+/* Gives the sequence what is there of the prompt, in memory or in a spill. */
+static int reuse(struct hearth_request *request, size_t known, size_t *reused,
+                 struct hearth_error *err)
+{
+    struct hearth_session *session = request->session;
+    const struct history *history = &session->history;
+    size_t most = history->count - 1;
+    int status = hearth_sequence_reuse(request->sequence, history->ids, most, reused, err);
+    if (status)
+        return status;
+    session->sessions->starting = session;
+    bool more = keep_restore(session, known < most ? known : most, *reused);
+    session->sessions->starting = NULL;
+    return more ? hearth_sequence_reuse(request->sequence, history->ids, most, reused, err) : 0;
+}
+
 /* Begins, or goes on after it was parked, with what is known. */
 static void start(struct hearth_request *request)
 {
     struct hearth_session *session = request->session;
-    const struct history *history = &session->history;
     struct history_prompt prompt = {0};
     struct hearth_error err = {0};
-    size_t reused = 0;
+    size_t reused = 0, known = SIZE_MAX;
     int status = 0;
     session_touch(session);
     if (!request->begun) {
         request->begun_ns = sessions_now(session->sessions);
         status = begin(request, &prompt, &err);
+        known = status ? 0 : known_tokens(session, &prompt);
     }
     if (!status)
-        status = hearth_sequence_reuse(request->sequence, history->ids, history->count - 1, &reused,
-                                       &err);
+        status = reuse(request, known, &reused, &err);
     if (status) {
         fail(request, &err);
         return;
     }
     if (!request->begun) {
         request->begun = true;
-        request->prompt_count = history->count;
+        request->prompt_count = session->history.count;
         request->result.cached_tokens = reused;
-        request->result.miss = miss_of(session, &prompt, reused, history->count);
+        request->result.miss = miss_of(session, &prompt, reused);
+        session->lost = HEARTH_MISS_NOTHING;
         guess_begin(request);
     }
     request->state = REQUEST_READING;
@@ -542,6 +580,7 @@ static bool park_youngest(struct hearth_sessions *sessions)
     youngest->guesses.count = 0;
     hearth_sequence_remember(youngest->sequence);
     hearth_sequence_truncate(youngest->sequence, 0, NULL);
+    keep_park(youngest->session);
     youngest->state = REQUEST_WAITING;
     sessions->running--;
     sessions->parked = true;
@@ -600,22 +639,39 @@ static void take_up_all(struct hearth_sessions *sessions)
     }
 }
 
-/* Conversations that were not used for so long give their context back. */
-static uint64_t dispose_idle(struct hearth_sessions *sessions)
+/* The engine gives its working memory back when it was not used for so long. */
+static uint64_t rest_engine(struct hearth_sessions *sessions, uint64_t now)
+{
+    uint64_t since = now - sessions->worked_ns;
+    if (sessions->requests || sessions->rested)
+        return HEARTH_IDLE_NEVER;
+    if (since < sessions->options.idle_ns)
+        return sessions->options.idle_ns - since;
+    hearth_engine_trim(sessions->engine, UINT64_MAX);
+    hearth_engine_rest(sessions->engine);
+    hearth_draft_close(sessions->spare_draft);
+    sessions->spare_draft = NULL;
+    sessions->rested = true;
+    return HEARTH_IDLE_NEVER;
+}
+
+/* One conversation that was not used for so long gives back what it has; returns how long there is
+ * none. One at a time: a request may come meanwhile. */
+static uint64_t rest_idle(struct hearth_sessions *sessions)
 {
     uint64_t now = sessions_now(sessions), idle = sessions->options.idle_ns;
     if (idle == HEARTH_IDLE_NEVER)
         return HEARTH_IDLE_NEVER;
-    for (struct hearth_session *s = sessions->last; s; s = s->previous) {
-        if (!s->held || s->requests > 0)
-            continue;
-        if (now - s->used_ns < idle)
-            return idle - (now - s->used_ns);
-        session_forget(s);
-        hearth_draft_close(sessions->spare_draft);
-        sessions->spare_draft = NULL;
-    }
-    return HEARTH_IDLE_NEVER;
+    struct hearth_session *s = sessions->awake.last;
+    while (s && s->requests > 0)
+        s = s->previous;
+    if (!s)
+        return rest_engine(sessions, now);
+    if (now - s->used_ns < idle)
+        return idle - (now - s->used_ns);
+    if (!keep_rest(s))
+        session_touch(s); /* no memory to pack it: later, perhaps */
+    return 0;
 }
 
 static void admit(struct hearth_sessions *sessions)
@@ -624,7 +680,9 @@ static void admit(struct hearth_sessions *sessions)
         struct hearth_request *request = next_waiting(sessions);
         if (!request)
             return;
-        start(request);
+        sessions->parked = sessions->running > 0 && !keep_has_room(request->session);
+        if (!sessions->parked)
+            start(request);
     }
 }
 
@@ -634,14 +692,18 @@ void hearth_sessions_step(struct hearth_sessions *sessions, uint64_t *wait_ns)
     admit(sessions);
     struct plan plan = plan_step(sessions);
     if (plan.answering == 0 && !plan.reading) {
-        uint64_t wait = dispose_idle(sessions);
+        uint64_t wait = rest_idle(sessions);
         *wait_ns = sessions->requests ? 0 : wait;
         return;
     }
     sessions->together = sessions->running;
+    keep_make_room(sessions, 0);
     uint64_t begin = sessions_now(sessions);
     hearth_engine_step(sessions->engine, NULL, NULL); /* each sequence says how it went */
-    learn_pace(sessions, &plan, sessions_now(sessions) - begin);
+    sessions->worked_ns = sessions_now(sessions);
+    sessions->rested = false;
+    learn_pace(sessions, &plan, sessions->worked_ns - begin);
     take_up_all(sessions);
+    rest_idle(sessions);
     *wait_ns = 0;
 }

@@ -7,6 +7,8 @@
 #include "base/memory.h"
 #include "base/os.h"
 #include "base/utf8.h"
+#include "session/keep.h"
+#include "session/record.h"
 
 #define KEY_BYTES_MAX 256
 #define IDLE_NS_DEFAULT (300u * UINT64_C(1000000000))
@@ -21,6 +23,19 @@ static uint64_t system_clock(void *context)
 uint64_t sessions_now(const struct hearth_sessions *sessions)
 {
     return sessions->options.now(sessions->options.clock_context);
+}
+
+/* Names of model and engine, where something is written. */
+static int identify(struct hearth_sessions *sessions, struct hearth_error *err)
+{
+    struct spiller *spiller = &sessions->spiller;
+    memset(sessions->identity, '0', sizeof sessions->identity - 1);
+    spiller->engine = sessions->engine;
+    spiller->store = sessions->options.store;
+    if (!spiller->store)
+        return 0;
+    int status = hearth_model_identity(sessions->model, sessions->identity, err);
+    return status ? status : hearth_engine_identity(sessions->engine, spiller->identity, err);
 }
 
 int hearth_sessions_open(const struct hearth_model *model, struct hearth_engine *engine,
@@ -39,6 +54,12 @@ int hearth_sessions_open(const struct hearth_model *model, struct hearth_engine 
     o->idle_ns = o->idle_ns ? o->idle_ns : IDLE_NS_DEFAULT;
     o->answers_max = o->answers_max ? o->answers_max : ANSWERS_DEFAULT;
     o->context_max = o->context_max ? o->context_max : hearth_engine_context(engine);
+    int status = identify(sessions, err);
+    if (status) {
+        mem_free(sessions);
+        return status;
+    }
+    sessions->worked_ns = sessions_now(sessions);
     *out = sessions;
     return 0;
 }
@@ -87,45 +108,51 @@ static bool reserve_bucket(struct hearth_sessions *sessions)
 {
     if (sessions->count < sessions->bucket_count)
         return true;
-    size_t count = sessions->bucket_count ? 2 * sessions->bucket_count : 64;
+    size_t before = sessions->bucket_count, count = before ? 2 * before : 64;
+    struct hearth_session **old = sessions->buckets;
     struct hearth_session **buckets = mem_zalloc_array(count, sizeof(struct hearth_session *));
     if (!buckets)
         return false;
-    mem_free(sessions->buckets);
     sessions->buckets = buckets;
     sessions->bucket_count = count;
-    for (struct hearth_session *s = sessions->first; s; s = s->next) {
-        if (s->key && !s->removed)
+    for (size_t i = 0; i < before; i++) {
+        for (struct hearth_session *s = old[i], *next; s; s = next) {
+            next = s->same_bucket;
             add_key(s);
+        }
     }
+    mem_free(old);
     return true;
 }
 
-/* ---- the list of conversations ---- */
+/* ---- the lists of conversations ---- */
 
-static void list_add(struct hearth_session *session)
+static struct session_list *list_of(struct hearth_session *session)
 {
     struct hearth_sessions *set = session->sessions;
-    session->previous = NULL;
-    session->next = set->first;
-    *(set->first ? &set->first->previous : &set->last) = session;
-    set->first = session;
-    set->count++;
+    return session->asleep ? &set->asleep : &set->awake;
 }
 
-static void list_remove(struct hearth_session *session)
+static void list_add(struct session_list *list, struct hearth_session *session)
 {
-    struct hearth_sessions *set = session->sessions;
-    *(session->previous ? &session->previous->next : &set->first) = session->next;
-    *(session->next ? &session->next->previous : &set->last) = session->previous;
-    set->count--;
+    session->previous = NULL;
+    session->next = list->first;
+    *(list->first ? &list->first->previous : &list->last) = session;
+    list->first = session;
+}
+
+static void list_remove(struct session_list *list, struct hearth_session *session)
+{
+    *(session->previous ? &session->previous->next : &list->first) = session->next;
+    *(session->next ? &session->next->previous : &list->last) = session->previous;
 }
 
 void session_touch(struct hearth_session *session)
 {
+    struct session_list *list = list_of(session);
     session->used_ns = sessions_now(session->sessions);
-    list_remove(session);
-    list_add(session);
+    list_remove(list, session);
+    list_add(list, session);
 }
 
 static size_t common_ids(const struct history *a, const struct history *b)
@@ -136,34 +163,51 @@ static size_t common_ids(const struct history *a, const struct history *b)
     return n;
 }
 
-void session_forget(struct hearth_session *session)
+uint64_t session_forget(struct hearth_session *session)
 {
     const struct history *history = &session->history;
     size_t kept = 0;
-    for (const struct hearth_session *s = session->sessions->first; s; s = s->next) {
+    for (const struct hearth_session *s = session->sessions->awake.first; s; s = s->next) {
         size_t common = s->held && s != session ? common_ids(&s->history, history) : 0;
         kept = common > kept ? common : kept;
     }
-    hearth_engine_forget(session->sessions->engine, history->ids, kept, history->count);
     session->held = false;
+    return hearth_engine_forget(session->sessions->engine, history->ids, kept, history->count);
 }
 
-static void drop(struct hearth_session *session)
+void session_set_awake(struct hearth_session *session, bool awake)
 {
-    list_remove(session);
+    if (session->asleep != awake)
+        return;
+    list_remove(list_of(session), session);
+    session->asleep = !awake;
+    list_add(list_of(session), session);
+}
+
+void session_drop(struct hearth_session *session)
+{
+    struct hearth_sessions *set = session->sessions;
+    list_remove(list_of(session), session);
+    set->count--;
     if (session->key && !session->removed)
         remove_key(session);
-    session_forget(session);
+    if (session->held)
+        session_forget(session);
+    keep_finish(session);
     history_finish(&session->history);
+    buffer_finish(&session->packed);
     mem_free(session->key);
     mem_free(session);
 }
 
 void session_drop_if_done(struct hearth_session *session)
 {
-    bool wanted = session->key && !session->removed;
-    if (session->opened == 0 && session->requests == 0 && !wanted)
-        drop(session);
+    if (session->opened > 0 || session->requests > 0)
+        return;
+    if (!session->key || session->removed)
+        session_drop(session);
+    else if (!session->held)
+        keep_rest(session); /* nothing would be lost by that */
 }
 
 void hearth_sessions_close(struct hearth_sessions *sessions)
@@ -171,8 +215,11 @@ void hearth_sessions_close(struct hearth_sessions *sessions)
     if (!sessions)
         return;
     schedule_end_all(sessions);
-    while (sessions->first)
-        drop(sessions->first);
+    keep_all(sessions);
+    while (sessions->awake.first)
+        session_drop(sessions->awake.first);
+    while (sessions->asleep.first)
+        session_drop(sessions->asleep.first);
     hearth_draft_close(sessions->spare_draft);
     mem_free(sessions->buckets);
     mem_free(sessions);
@@ -208,6 +255,7 @@ static int add_session(struct hearth_sessions *sessions, const char *key,
         return status;
     }
     session->sessions = sessions;
+    session->spill.fd = -1;
     if (key) {
         memcpy(session->key, key, strlen(key) + 1);
         add_key(session);
@@ -216,7 +264,25 @@ static int add_session(struct hearth_sessions *sessions, const char *key,
     session->used_ns = sessions_now(sessions);
     session->unix_seconds =
         sessions->options.unix_seconds ? sessions->options.unix_seconds : os_unix_seconds();
-    list_add(session);
+    list_add(&sessions->awake, session);
+    sessions->count++;
+    *out = session;
+    return 0;
+}
+
+/* A conversation that is not in memory: what the store has under the key, or a new one. */
+static int open_session(struct hearth_sessions *sessions, const char *key,
+                        struct hearth_session **out, struct hearth_error *err)
+{
+    struct hearth_session *session;
+    int status = add_session(sessions, key, &session, err);
+    if (status)
+        return status;
+    status = key ? keep_get(session, err) : HEARTH_E_MISSING;
+    if (status && status != HEARTH_E_MISSING) {
+        session_drop(session);
+        return status;
+    }
     *out = session;
     return 0;
 }
@@ -229,8 +295,9 @@ int hearth_session_open(struct hearth_sessions *sessions, const char *key,
         return status;
     struct hearth_session *known = key ? find(sessions, key) : NULL;
     if (!known)
-        return add_session(sessions, key, out, err);
+        return open_session(sessions, key, out, err);
     known->opened++;
+    session_touch(known);
     *out = known;
     return 0;
 }
@@ -244,65 +311,100 @@ void hearth_session_close(struct hearth_session *session)
     session_drop_if_done(session);
 }
 
-static int check_quiet(const struct hearth_session *session, struct hearth_error *err)
+/* A conversation whose messages may be changed: awake, and not being answered. */
+static int prepare_change(struct hearth_session *session, struct hearth_error *err)
 {
     if (session->requests > 0)
         return error_set(err, HEARTH_E_STATE, "the conversation is being answered");
-    return 0;
+    int status = keep_wake(session, err);
+    if (!status)
+        session_touch(session);
+    return status;
 }
 
 int hearth_session_remove(struct hearth_session *session, struct hearth_error *err)
 {
-    int status = check_quiet(session, err);
+    int status = prepare_change(session, err);
+    if (!status && session->key && !session->removed)
+        status = keep_remove(session, err);
     if (!status && session->key && !session->removed)
         remove_key(session);
+    return status;
+}
+
+/* It was changed, or was to be. */
+static int changed(struct hearth_session *session, int status)
+{
+    if (!status)
+        keep_put(session, NULL);
     return status;
 }
 
 int hearth_session_append(struct hearth_session *session, const char *message, size_t size,
                           struct hearth_error *err)
 {
-    int status = check_quiet(session, err);
-    return status ? status : history_append(&session->history, message, size, err);
+    int status = prepare_change(session, err);
+    return status ? status
+                  : changed(session, history_append(&session->history, message, size, err));
 }
 
 int hearth_session_set_messages(struct hearth_session *session, const char *messages, size_t size,
                                 struct hearth_error *err)
 {
-    int status = check_quiet(session, err);
-    return status ? status : history_set(&session->history, messages, size, err);
+    int status = prepare_change(session, err);
+    return status ? status : changed(session, history_set(&session->history, messages, size, err));
 }
 
 int hearth_session_truncate(struct hearth_session *session, size_t count, struct hearth_error *err)
 {
-    int status = check_quiet(session, err);
-    if (!status)
-        history_truncate(&session->history, count);
-    return status;
+    int status = prepare_change(session, err);
+    if (status)
+        return status;
+    history_truncate(&session->history, count);
+    return changed(session, 0);
+}
+
+/* HEARTH_E_STATE where there is a conversation of this key, in memory or in the store. */
+static int check_free(struct hearth_sessions *sessions, const char *key, struct hearth_error *err)
+{
+    struct hearth_store *store = sessions->options.store;
+    int status = check_key(key, err);
+    if (status)
+        return status;
+    bool taken = find(sessions, key) != NULL;
+    if (!taken && store) {
+        struct buffer record;
+        buffer_init(&record, SIZE_MAX);
+        taken = store->calls->get(store, key, &record, NULL) != HEARTH_E_MISSING;
+        buffer_finish(&record);
+    }
+    return taken ? error_set(err, HEARTH_E_STATE, "there is a conversation \"%s\"", key) : 0;
 }
 
 int hearth_session_fork(struct hearth_session *session, size_t count, const char *key,
                         struct hearth_session **out, struct hearth_error *err)
 {
     struct hearth_session *fork;
-    int status = check_quiet(session, err);
+    int status = prepare_change(session, err);
     if (!status && key)
-        status = check_key(key, err);
-    if (!status && key && find(session->sessions, key))
-        status = error_set(err, HEARTH_E_STATE, "there is a conversation \"%s\"", key);
+        status = check_free(session->sessions, key, err);
     if (!status)
         status = add_session(session->sessions, key, &fork, err);
     if (status)
         return status;
     status = history_copy(&fork->history, &session->history, err);
     if (status) {
-        drop(fork);
+        session_drop(fork);
         return status;
     }
     history_truncate(&fork->history, count);
     fork->computed = session->computed;
-    fork->held = session->held;
     fork->settings = session->settings;
+    fork->unix_seconds = session->unix_seconds;
+    if (!session->held)
+        keep_restore(session, session->computed, 0); /* both share what was computed */
+    fork->held = session->held;
+    keep_put(fork, NULL);
     *out = fork;
     return 0;
 }
@@ -318,33 +420,81 @@ int hearth_session_configure(struct hearth_session *session,
     if (settings->keep != HEARTH_KEEP_DEFAULT && settings->keep != HEARTH_KEEP_NEVER)
         return error_set(err, HEARTH_E_ARGUMENT, "%d is no way to keep a conversation",
                          (int)settings->keep);
-    int status = check_quiet(session, err);
+    int status = prepare_change(session, err);
+    if (!status && settings->keep == HEARTH_KEEP_NEVER)
+        status = keep_remove(session, err);
     if (status)
         return status;
+    if (settings->keep == HEARTH_KEEP_NEVER)
+        keep_finish(session);
     session->settings = *settings;
     history_set_plain(&session->history, settings->plain);
-    return 0;
+    return changed(session, 0);
+}
+
+int hearth_session_save(struct hearth_session *session, struct hearth_error *err)
+{
+    return keep_put(session, err);
 }
 
 size_t hearth_session_count(const struct hearth_session *session)
 {
-    return json_array_size(session->history.messages);
+    return keep_message_count(session);
+}
+
+void hearth_session_info(const struct hearth_session *session, struct hearth_session_info *out)
+{
+    const struct hearth_sessions *set = session->sessions;
+    const struct history *history = &session->history;
+    *out = (struct hearth_session_info){
+        .key = session->key,
+        .messages = keep_message_count(session),
+        .tokens = keep_token_count(session),
+        .spill_bytes = session->spill.file.bytes,
+        .used_ns = sessions_now(set) - session->used_ns,
+        .busy = session->requests > 0,
+        .unsaved = session->unsaved,
+        .settings = session->settings,
+    };
+    if (session->held)
+        hearth_engine_known(set->engine, history->ids, history->count, &out->kv_bytes);
+    for (const struct hearth_request *r = set->requests; r; r = r->next) {
+        if (r->session == session && r->begun)
+            out->kv_bytes = hearth_sequence_save_bytes(r->sequence);
+    }
+}
+
+/* All messages as JSON, from the record where it sleeps. `json` is to be freed. */
+static int messages_text(const struct hearth_session *session, char **json, struct text *text,
+                         struct hearth_error *err)
+{
+    size_t count;
+    *json = NULL;
+    if (session->packed.data)
+        return record_messages(buffer_text(&session->packed), text, &count, err);
+    *json = json_dumps(session->history.messages, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    *text = (struct text){*json, *json ? strlen(*json) : 0};
+    return *json ? 0 : error_set(err, HEARTH_E_MEMORY, "no memory for the messages");
 }
 
 int hearth_session_messages(const struct hearth_session *session, char **text, size_t *size,
                             struct hearth_error *err)
 {
-    char *json = json_dumps(session->history.messages, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    size_t length = json ? strlen(json) : 0;
-    char *copy = json ? mem_alloc(length + 1) : NULL;
+    char *json;
+    struct text messages;
+    int status = messages_text(session, &json, &messages, err);
+    char *copy = status ? NULL : mem_alloc(messages.size + 1);
     if (copy) {
-        memcpy(copy, json, length + 1);
+        memcpy(copy, messages.data, messages.size);
+        copy[messages.size] = '\0';
         *text = copy;
         if (size)
-            *size = length;
+            *size = messages.size;
+    } else if (!status) {
+        status = error_set(err, HEARTH_E_MEMORY, "no memory for the messages");
     }
     free(json);
-    return copy ? 0 : error_set(err, HEARTH_E_MEMORY, "no memory for the messages");
+    return status;
 }
 
 void hearth_sessions_state(const struct hearth_sessions *sessions,
@@ -354,7 +504,7 @@ void hearth_sessions_state(const struct hearth_sessions *sessions,
         (struct hearth_sessions_state){.sessions = sessions->count, .running = sessions->running};
     for (const struct hearth_request *r = sessions->requests; r; r = r->next)
         out->waiting += r->state == REQUEST_WAITING;
-    for (const struct hearth_session *s = sessions->first; s; s = s->next)
+    for (const struct hearth_session *s = sessions->awake.first; s; s = s->next)
         out->held += s->held;
     hearth_engine_memory(sessions->engine, &out->memory);
 }

@@ -7,6 +7,7 @@
 #include "hearth/session.h"
 #include "session/guess.h"
 #include "session/history.h"
+#include "session/spill.h"
 
 enum request_state {
     REQUEST_WAITING,   /* for its turn */
@@ -41,25 +42,46 @@ struct hearth_request {
 
 struct hearth_session {
     struct hearth_sessions *sessions;
-    struct hearth_session *next, *previous; /* by use, the latest first */
+    struct hearth_session *next, *previous; /* in its list */
     struct hearth_session *same_bucket;
     char *key;       /* NULL: anonymous */
     unsigned opened; /* handles that are held */
-    bool removed;
+    bool removed, asleep;
     bool held;       /* something of it may be in the prefix cache */
+    bool unsaved;    /* the store does not have it as it is */
     size_t computed; /* of the history's ids, so many were computed at last */
-    size_t requests; /* asked and not ended */
+    size_t requests; /* asked and not ended: a lease, it stays awake while there are some */
     uint64_t used_ns;
-    int64_t unix_seconds; /* what its templates take for the present */
+    int64_t unix_seconds;  /* what its templates take for the present */
+    enum hearth_miss lost; /* why what was computed is not known any more; until it is said */
     struct hearth_session_settings settings;
     struct history history;
+    struct buffer packed; /* asleep: the history's record, and what is in it; else empty */
+    size_t message_count, token_count;
+    struct session_spill {
+        struct store_spill file; /* the last that was written or read */
+        int fd;                  /* its own file without a name, or -1 */
+        bool stored;             /* the store may have one under its key */
+        bool fresh;              /* it holds all that is computed */
+        size_t common;           /* so many ids at its beginning are still those of the history */
+    } spill;
+};
+
+/* By use, the latest first. */
+struct session_list {
+    struct hearth_session *first, *last;
 };
 
 struct hearth_sessions {
     const struct hearth_model *model;
     struct hearth_engine *engine;
     struct hearth_sessions_options options;
-    struct hearth_session *first, *last;
+    struct session_list awake, asleep;
+    struct hearth_session *starting;     /* what of it is known is being looked for */
+    char identity[HEARTH_IDENTITY_SIZE]; /* of the model; zeros where nothing is stored */
+    struct spiller spiller;
+    uint64_t worked_ns; /* when the engine was last used */
+    bool rested;        /* and has given its working memory back since */
     size_t count;
     struct hearth_session **buckets; /* by key, [bucket_count]: a power of two */
     size_t bucket_count;
@@ -76,11 +98,18 @@ struct hearth_sessions {
 uint64_t sessions_now(const struct hearth_sessions *sessions);
 /* It was used: to the front of the list. */
 void session_touch(struct hearth_session *session);
+/* Into the list of those that are awake, or asleep. */
+void session_set_awake(struct hearth_session *session, bool awake);
+/* Takes it out of memory, whatever the store has of it. */
+void session_drop(struct hearth_session *session);
 /* Lets a conversation that nobody holds go. */
 void session_drop_if_done(struct hearth_session *session);
+/* Whether it answers, or waits for room to go on with an answer. */
+bool session_is_busy(const struct hearth_session *session);
 
-/* Gives back what was computed of it and is not the beginning of another conversation too. */
-void session_forget(struct hearth_session *session);
+/* Gives back what was computed of it and is not the beginning of another conversation too; returns
+ * the bytes that became free. */
+uint64_t session_forget(struct hearth_session *session);
 
 /* Ends all requests as cancelled. */
 void schedule_end_all(struct hearth_sessions *sessions);
