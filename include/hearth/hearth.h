@@ -70,6 +70,9 @@ HEARTH_API int hearth_model_open_fds(const int *fds, size_t count,
                                      const struct hearth_model_options *options,
                                      struct hearth_model **out, struct hearth_error *err);
 HEARTH_API void hearth_model_close(struct hearth_model *model);
+/* Lets the system take the memory of mapped weights, before that of others, when it needs some. A
+ * step brings back what it uses. Nothing happens to weights that were copied or locked. */
+HEARTH_API void hearth_model_rest(const struct hearth_model *model);
 
 struct hearth_model_info {
     uint64_t parameters;     /* elements of all tensors */

@@ -15,6 +15,8 @@ void os_pages_prefer_large(void *memory,
                            size_t size); /* a hint: large pages, where there are any */
 void os_pages_free(void *memory, size_t size);
 void os_pages_discard(void *memory, size_t size);
+/* Gives what malloc keeps of freed memory back to the system, where that can be done. */
+void os_heap_trim(void);
 
 /* ---- files ---- */
 /* Opens a file for reading. Errors say what is wrong but not the file's name, here and below. */
@@ -39,6 +41,9 @@ void os_unmap(struct os_mapping mapping);
 /* Reads what is not in memory of a part of a mapping, and fills its page tables; false where the
  * system cannot or the file has become shorter. */
 bool os_pages_populate(const void *data, size_t size);
+/* Unmaps the pages of a mapped file and says that they may go before others; what is touched again
+ * comes back. */
+void os_pages_rest(const void *data, size_t size);
 /* Keeps a mapping in memory from when it is first touched; the error names the limit. */
 int os_pages_lock(const void *data, size_t size, struct hearth_error *err);
 
@@ -166,6 +171,17 @@ unsigned os_default_threads(void);
 uint64_t os_available_memory(void);
 /* Bytes that the machine has, or of which this process's control groups may take no more. */
 uint64_t os_total_memory(void);
+
+/* Whether memory is short, where this process may take it: the machine and its control groups, the
+ * worst of each. */
+struct os_pressure {
+    double some, full; /* percent of the last ten seconds in which some tasks, or all, waited for
+                        * memory; negative where the system does not say */
+    double available;  /* the part of the memory that can be taken, pages of files counted as free;
+                        * 1 where that is not known */
+};
+/* From files below `root`, "" but for tests. False where nothing is known. */
+bool os_pressure_at(const char *root, struct os_pressure *out);
 
 /* For tests: the same, with the system's files looked up below another root directory. */
 unsigned os_default_threads_at(const char *root, const bool *cpus, unsigned count);

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <malloc.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -35,7 +36,11 @@ void *os_pages_alloc(size_t size)
 {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
+    if (memory == MAP_FAILED)
+        return NULL;
+    /* Where the system gives huge pages to everybody a row that is written would commit 2 MiB. */
+    madvise(memory, size, MADV_NOHUGEPAGE);
+    return memory;
 }
 
 void os_pages_prefer_large(void *memory, size_t size)
@@ -192,6 +197,18 @@ bool os_pages_populate(const void *data, size_t size)
     return true;
 }
 
+void os_pages_rest(const void *data, size_t size)
+{
+    struct os_mapping pages = whole_pages(data, size);
+    void *begin = (void *)(uintptr_t)pages.data;
+    if (size == 0)
+        return;
+#ifdef MADV_COLD
+    madvise(begin, pages.size, MADV_COLD);
+#endif
+    madvise(begin, pages.size, MADV_DONTNEED); /* of a file: unmaps, and loses nothing */
+}
+
 int os_pages_lock(const void *data, size_t size, struct hearth_error *err)
 {
     struct rlimit limit;
@@ -206,6 +223,13 @@ int os_pages_lock(const void *data, size_t size, struct hearth_error *err)
                          size, (unsigned long long)limit.rlim_cur);
     return error_set(err, HEARTH_E_LIMIT, "%zu bytes cannot be locked in memory: %s", size,
                      strerror(cause));
+}
+
+void os_heap_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
 }
 
 /* ---- time ---- */

@@ -16,6 +16,7 @@
 struct part {
     struct os_mapping mapping;
     bool mapped; /* or copied, by us; else the bytes are the caller's */
+    bool copied;
     struct gguf_reader in;
     struct gguf_header header;
     uint32_t alignment;
@@ -144,6 +145,7 @@ static int map_fd(struct source *source, size_t index, int fd, struct part *part
     int status = source->options.copy ? os_copy_fd(fd, &reading, &part->mapping, err)
                                       : os_map_fd(fd, &part->mapping, err);
     part->mapped = status == 0;
+    part->copied = source->options.copy;
     if (!status && source->options.lock)
         status = os_pages_lock(part->mapping.data, part->mapping.size, err);
     return status;
@@ -545,6 +547,15 @@ struct text gguf_part_bytes(const struct gguf *gguf, size_t part)
 {
     assert(part < gguf->part_count);
     return (struct text){gguf->parts[part].mapping.data, gguf->parts[part].mapping.size};
+}
+
+void gguf_rest(const struct gguf *gguf)
+{
+    for (size_t i = 0; i < gguf->part_count; i++) {
+        const struct part *part = &gguf->parts[i];
+        if (part->mapped && !part->copied)
+            os_pages_rest(part->mapping.data, part->mapping.size);
+    }
 }
 
 size_t gguf_key_count(const struct gguf *gguf)

@@ -99,6 +99,9 @@ uint64_t gguf_file_size(const struct gguf *gguf); /* bytes of all parts */
 /* The mapping of one part, to advise the system about it. */
 struct text gguf_part_bytes(const struct gguf *gguf, size_t part);
 
+/* Lets the system take the pages of mapped parts; they come back when they are touched. */
+void gguf_rest(const struct gguf *gguf);
+
 size_t gguf_key_count(const struct gguf *gguf);
 const struct gguf_key *gguf_key_at(const struct gguf *gguf, size_t index);
 const struct gguf_key *gguf_find(const struct gguf *gguf, const char *name); /* NULL if absent */

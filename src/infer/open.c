@@ -103,6 +103,11 @@ void hearth_model_close(struct hearth_model *model)
     mem_free(model);
 }
 
+void hearth_model_rest(const struct hearth_model *model)
+{
+    gguf_rest(model->model->gguf);
+}
+
 void hearth_model_info(const struct hearth_model *model, struct hearth_model_info *out)
 {
     const struct model *m = model->model;

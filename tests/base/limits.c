@@ -1,54 +1,18 @@
 /* Which cores and how much memory a process may use, on machines made of files. */
 
 #define _GNU_SOURCE
-#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/os.h"
+#include "support/machine.h"
 
 #define GIB ((uint64_t)1 << 30)
-
-struct machine {
-    char root[64];
-};
-
-static int machine_init(void **state)
-{
-    struct machine *machine = calloc(1, sizeof *machine);
-    strcpy(machine->root, "/tmp/hearth-limits-XXXXXX");
-    *state = machine;
-    return mkdtemp(machine->root) ? 0 : -1;
-}
-
-static int machine_finish(void **state)
-{
-    struct machine *machine = *state;
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf '%s'", machine->root);
-    int status = system(command);
-    free(machine);
-    return status;
-}
-
-static void put(const struct machine *machine, const char *path, const char *text)
-{
-    char whole[512], directory[512];
-    snprintf(whole, sizeof whole, "%s%s", machine->root, path);
-    snprintf(directory, sizeof directory, "%s", whole);
-    *strrchr(directory, '/') = '\0';
-    assert_true(os_make_private_directories(directory));
-    FILE *file = fopen(whole, "w");
-    assert_non_null(file);
-    fputs(text, file);
-    fclose(file);
-}
 
 static unsigned threads_of(const struct machine *machine, unsigned first, unsigned last)
 {
@@ -63,7 +27,7 @@ static void put_processors(const struct machine *machine, unsigned cpus, bool pa
 {
     char path[128], text[32];
     snprintf(text, sizeof text, "0-%u\n", cpus - 1);
-    put(machine, "/sys/devices/system/cpu/online", text);
+    machine_put(machine, "/sys/devices/system/cpu/online", text);
     for (unsigned cpu = 0; cpu < cpus; cpu++) {
         snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u/topology/thread_siblings_list",
                  cpu);
@@ -71,7 +35,7 @@ static void put_processors(const struct machine *machine, unsigned cpus, bool pa
             snprintf(text, sizeof text, "%u,%u\n", cpu % (cpus / 2), cpu % (cpus / 2) + cpus / 2);
         else
             snprintf(text, sizeof text, "%u\n", cpu);
-        put(machine, path, text);
+        machine_put(machine, path, text);
     }
 }
 
@@ -106,7 +70,7 @@ static void slow_cores_are_left_out(void **state)
 {
     struct machine *machine = *state;
     put_processors(machine, 12, false);
-    put(machine, "/sys/devices/cpu_core/cpus", "0-3\n");
+    machine_put(machine, "/sys/devices/cpu_core/cpus", "0-3\n");
     assert_int_equal(threads_of(machine, 0, 11), 4);
     assert_int_equal(threads_of(machine, 3, 11), 1);
     assert_int_equal(threads_of(machine, 4, 11), 8); /* nothing but slow ones is allowed */
@@ -120,7 +84,7 @@ static void cores_of_much_less_capacity_are_left_out(void **state)
     for (unsigned cpu = 0; cpu < 8; cpu++) {
         char path[64];
         snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%u/cpu_capacity", cpu);
-        put(machine, path, capacity[cpu]);
+        machine_put(machine, path, capacity[cpu]);
     }
     assert_int_equal(threads_of(machine, 0, 7), 4);
     assert_int_equal(threads_of(machine, 0, 3), 4);
@@ -128,28 +92,18 @@ static void cores_of_much_less_capacity_are_left_out(void **state)
 
 /* ---- control groups ---- */
 
-static void put_version2(const struct machine *machine, const char *group)
-{
-    char text[512];
-    snprintf(text, sizeof text, "0::%s\n", group);
-    put(machine, "/proc/self/cgroup", text);
-    put(machine, "/proc/self/mountinfo",
-        "22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
-        "30 22 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n");
-}
-
 static void the_lowest_quota_of_nested_groups_binds(void **state)
 {
     struct machine *machine = *state;
-    put_version2(machine, "/user.slice/app.scope");
+    machine_put_version2(machine, "/user.slice/app.scope");
     assert_true(os_quota_at(machine->root) == UINT64_MAX);
-    put(machine, "/sys/fs/cgroup/user.slice/app.scope/cpu.max", "max 100000\n");
+    machine_put(machine, "/sys/fs/cgroup/user.slice/app.scope/cpu.max", "max 100000\n");
     assert_true(os_quota_at(machine->root) == UINT64_MAX);
-    put(machine, "/sys/fs/cgroup/user.slice/cpu.max", "150000 100000\n");
+    machine_put(machine, "/sys/fs/cgroup/user.slice/cpu.max", "150000 100000\n");
     assert_int_equal(os_quota_at(machine->root), 1500);
-    put(machine, "/sys/fs/cgroup/user.slice/app.scope/cpu.max", "400000 100000\n");
+    machine_put(machine, "/sys/fs/cgroup/user.slice/app.scope/cpu.max", "400000 100000\n");
     assert_int_equal(os_quota_at(machine->root), 1500);
-    put(machine, "/sys/fs/cgroup/user.slice/app.scope/cpu.max", "20000 50000\n");
+    machine_put(machine, "/sys/fs/cgroup/user.slice/app.scope/cpu.max", "20000 50000\n");
     assert_int_equal(os_quota_at(machine->root), 400);
 }
 
@@ -162,33 +116,22 @@ static void a_quota_is_rounded_down_to_whole_threads(void **state)
     } cases[] = {{"10000 100000", 1},  {"140000 100000", 1}, {"190000 100000", 1},
                  {"230000 100000", 2}, {"900000 100000", 4}, {"0 100000", 1}};
     put_processors(machine, 4, false);
-    put_version2(machine, "/app");
+    machine_put_version2(machine, "/app");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        put(machine, "/sys/fs/cgroup/app/cpu.max", cases[i].quota);
+        machine_put(machine, "/sys/fs/cgroup/app/cpu.max", cases[i].quota);
         assert_int_equal(threads_of(machine, 0, 3), cases[i].threads);
     }
-}
-
-/* Version 1 as a container sees it: the group's path is the host's, the mount begins at it. */
-static void put_version1(const struct machine *machine)
-{
-    put(machine, "/proc/self/cgroup",
-        "7:memory:/docker/abc/inner\n4:cpu,cpuacct:/docker/abc/inner\n3:cpuset:/\n");
-    put(machine, "/proc/self/mountinfo",
-        "41 40 0:29 /docker/abc /sys/fs/cgroup/cpu,cpuacct ro - cgroup cgroup rw,cpu,cpuacct\n"
-        "42 40 0:30 / /sys/fs/cgroup/cpuset ro - cgroup cgroup rw,cpuset\n"
-        "43 40 0:31 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n");
 }
 
 static void version_1_is_read_too(void **state)
 {
     struct machine *machine = *state;
-    put_version1(machine);
-    put(machine, "/sys/fs/cgroup/cpu,cpuacct/inner/cpu.cfs_quota_us", "-1\n");
-    put(machine, "/sys/fs/cgroup/cpu,cpuacct/inner/cpu.cfs_period_us", "100000\n");
+    machine_put_version1(machine);
+    machine_put(machine, "/sys/fs/cgroup/cpu,cpuacct/inner/cpu.cfs_quota_us", "-1\n");
+    machine_put(machine, "/sys/fs/cgroup/cpu,cpuacct/inner/cpu.cfs_period_us", "100000\n");
     assert_true(os_quota_at(machine->root) == UINT64_MAX);
-    put(machine, "/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "250000\n");
-    put(machine, "/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
+    machine_put(machine, "/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "250000\n");
+    machine_put(machine, "/sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
     assert_int_equal(os_quota_at(machine->root), 2500);
 }
 
@@ -196,23 +139,23 @@ static void memory_is_the_least_of_machine_and_groups(void **state)
 {
     struct machine *machine = *state;
     assert_true(os_available_memory_at(machine->root) == UINT64_MAX);
-    put(machine, "/proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n");
+    machine_put(machine, "/proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n");
     assert_true(os_available_memory_at(machine->root) == 8 * GIB);
-    put_version2(machine, "/app");
-    put(machine, "/sys/fs/cgroup/app/memory.max", "max\n");
-    put(machine, "/sys/fs/cgroup/app/memory.current", "4294967296\n");
+    machine_put_version2(machine, "/app");
+    machine_put(machine, "/sys/fs/cgroup/app/memory.max", "max\n");
+    machine_put(machine, "/sys/fs/cgroup/app/memory.current", "4294967296\n");
     assert_true(os_available_memory_at(machine->root) == 8 * GIB);
-    put(machine, "/sys/fs/cgroup/app/memory.max", "5368709120\n");
+    machine_put(machine, "/sys/fs/cgroup/app/memory.max", "5368709120\n");
     assert_true(os_available_memory_at(machine->root) == GIB);
-    put(machine, "/sys/fs/cgroup/app/memory.stat",
-        "anon 1\ninactive_file 1073741824\nactive_file 1073741824\n");
+    machine_put(machine, "/sys/fs/cgroup/app/memory.stat",
+                "anon 1\ninactive_file 1073741824\nactive_file 1073741824\n");
     assert_true(os_available_memory_at(machine->root) == 3 * GIB);
-    put_version1(machine);
-    put(machine, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "2147483648\n");
-    put(machine, "/sys/fs/cgroup/memory/memory.usage_in_bytes", "3221225472\n");
+    machine_put_version1(machine);
+    machine_put(machine, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "2147483648\n");
+    machine_put(machine, "/sys/fs/cgroup/memory/memory.usage_in_bytes", "3221225472\n");
     assert_true(os_available_memory_at(machine->root) == 0);
-    put(machine, "/sys/fs/cgroup/memory/memory.stat",
-        "active_file 7\ntotal_inactive_file 2147483648\n");
+    machine_put(machine, "/sys/fs/cgroup/memory/memory.stat",
+                "active_file 7\ntotal_inactive_file 2147483648\n");
     assert_true(os_available_memory_at(machine->root) == GIB);
 }
 
@@ -220,30 +163,31 @@ static void the_whole_is_what_the_machine_has_or_a_group_allows(void **state)
 {
     struct machine *machine = *state;
     assert_true(os_total_memory_at(machine->root) == UINT64_MAX);
-    put(machine, "/proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n");
+    machine_put(machine, "/proc/meminfo", "MemTotal: 16777216 kB\nMemAvailable: 8388608 kB\n");
     assert_true(os_total_memory_at(machine->root) == 16 * GIB);
-    put_version2(machine, "/user.slice/app");
-    put(machine, "/sys/fs/cgroup/user.slice/app/memory.max", "max\n");
+    machine_put_version2(machine, "/user.slice/app");
+    machine_put(machine, "/sys/fs/cgroup/user.slice/app/memory.max", "max\n");
     assert_true(os_total_memory_at(machine->root) == 16 * GIB);
-    put(machine, "/sys/fs/cgroup/user.slice/memory.max", "5368709120\n");
+    machine_put(machine, "/sys/fs/cgroup/user.slice/memory.max", "5368709120\n");
     assert_true(os_total_memory_at(machine->root) == 5 * GIB);
-    put_version1(machine);
-    put(machine, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    machine_put_version1(machine);
+    machine_put(machine, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
     assert_true(os_total_memory_at(machine->root) == 16 * GIB);
-    put(machine, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "2147483648\n");
+    machine_put(machine, "/sys/fs/cgroup/memory/memory.limit_in_bytes", "2147483648\n");
     assert_true(os_total_memory_at(machine->root) == 2 * GIB);
 }
 
 static void odd_files_are_survived(void **state)
 {
     struct machine *machine = *state;
-    put(machine, "/proc/self/cgroup", "\n:\n::\n0:\n4:cpu\n4:cpu:\n0::/../../x\n0::a\n");
-    put(machine, "/proc/self/mountinfo",
+    machine_put(machine, "/proc/self/cgroup", "\n:\n::\n0:\n4:cpu\n4:cpu:\n0::/../../x\n0::a\n");
+    machine_put(
+        machine, "/proc/self/mountinfo",
         "\n - \n - cgroup2\n1 2 3 - cgroup2 a b\n - cgroup x cpu\n1 2 3 4 5 - cgroup x cpu\n"
         "1 2 3 / /m - cgroup2 c rw\n");
-    put(machine, "/sys/devices/system/cpu/online", "0-99999999,4-1,x");
-    put(machine, "/m/cpu.max", "99999999999999999999 0\n");
-    put(machine, "/m/memory.max", "-5\n");
+    machine_put(machine, "/sys/devices/system/cpu/online", "0-99999999,4-1,x");
+    machine_put(machine, "/m/cpu.max", "99999999999999999999 0\n");
+    machine_put(machine, "/m/memory.max", "-5\n");
     assert_int_equal(threads_of(machine, 0, 3), 4);
     assert_true(os_quota_at(machine->root) == UINT64_MAX);
     assert_true(os_available_memory_at(machine->root) == UINT64_MAX);
@@ -256,8 +200,6 @@ static void this_machine_has_cores_and_memory(void **state)
     assert_true(os_available_memory() > 0);
     assert_true(os_total_memory() >= os_available_memory());
 }
-
-#define ON_MACHINE(test) cmocka_unit_test_setup_teardown(test, machine_init, machine_finish)
 
 int main(void)
 {

@@ -340,6 +340,44 @@ static void a_context_takes_memory_as_it_is_written_and_gives_it_back(void **sta
     hearth_model_close(model);
 }
 
+/* Weights may go when memory is short, and come back. */
+static void weights_that_rest_come_back(void **state)
+{
+    (void)state;
+    char path[512];
+    struct hearth_memory before, resting, after;
+    if (SANITIZED || !real_path("SmolLM2-135M-Instruct.Q4_1.gguf", path))
+        skip();
+    for (int no_mmap = 0; no_mmap < 2; no_mmap++) {
+        struct hearth_model_options options = {.no_mmap = no_mmap};
+        struct hearth_model *model = open_path(path, &options);
+        struct hearth_engine *engine = open_engine(model, (struct hearth_engine_options){0});
+        struct hearth_sequence *sequence;
+        float first[2], again[2];
+        assert_int_equal(hearth_sequence_open(engine, 0, &sequence, NULL), 0);
+        compute(engine, sequence, 20, HEARTH_LOGITS_LAST);
+        memcpy(first, hearth_sequence_logits(sequence, 0), sizeof first);
+        assert_int_equal(hearth_process_memory(&before), 0);
+        hearth_model_rest(model);
+        assert_int_equal(hearth_process_memory(&resting), 0);
+        assert_int_equal(hearth_sequence_truncate(sequence, 0, NULL), 0);
+        compute(engine, sequence, 20, HEARTH_LOGITS_LAST);
+        memcpy(again, hearth_sequence_logits(sequence, 0), sizeof again);
+        assert_memory_equal(first, again, sizeof first);
+        assert_int_equal(hearth_process_memory(&after), 0);
+        if (no_mmap) {
+            assert_true(resting.private_bytes + MIB >= before.private_bytes);
+        } else {
+            assert_true(before.mapped_bytes > 90 * MIB);
+            assert_true(resting.mapped_bytes < 20 * MIB);
+            assert_true(after.mapped_bytes > 80 * MIB);
+        }
+        hearth_sequence_close(sequence);
+        hearth_engine_close(engine);
+        hearth_model_close(model);
+    }
+}
+
 /* Many conversations that outgrow the limit together: some fail, the process never takes more. */
 static void crowd(const char *path, uint64_t private_max)
 {
@@ -394,6 +432,7 @@ int main(void)
         cmocka_unit_test(a_context_is_shrunk_to_what_fits_where_that_is_wanted),
         cmocka_unit_test(a_sequence_is_refused_or_shrunk_as_the_engine_says),
         cmocka_unit_test(a_context_takes_memory_as_it_is_written_and_gives_it_back),
+        cmocka_unit_test(weights_that_rest_come_back),
         cmocka_unit_test(the_process_never_takes_more_than_its_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
