@@ -1,8 +1,4 @@
-/* Requests and their turns.
- *
- * A step of the engine computes one token for each answer that runs, and some tokens of one prompt.
- * How many is measured in time: while answers run, a step takes at most about twice as long as
- * without a prompt, so that they keep half of their pace. */
+/* Requests and their turns: who runs, and what becomes of what a step has computed. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,11 +6,10 @@
 #include "base/memory.h"
 #include "session/keep.h"
 #include "session/overflow.h"
+#include "session/plan.h"
 #include "session/sessions.h"
 
 #define ANSWER_BYTES_MAX ((size_t)1 << 30)
-#define PROMPT_CHUNK_MAX 256 /* tokens of a prompt in a step while nothing else runs */
-#define PROMPT_CHUNK_MIN 8   /* and at least, whatever the clock says */
 
 /* ---- asking ---- */
 
@@ -183,7 +178,7 @@ static void end(struct hearth_request *request, enum hearth_stop stop)
     hearth_session_close(session);
 }
 
-static void fail(struct hearth_request *request, const struct hearth_error *cause)
+void schedule_fail(struct hearth_request *request, const struct hearth_error *cause)
 {
     request->result.error = *cause;
     end(request, HEARTH_STOP_ERROR);
@@ -299,7 +294,7 @@ static void start(struct hearth_request *request)
     if (!status)
         status = reuse(request, known, &reused, &err);
     if (status) {
-        fail(request, &err);
+        schedule_fail(request, &err);
         return;
     }
     if (!request->begun) {
@@ -333,7 +328,7 @@ static void finish(struct hearth_request *request, enum hearth_stop stop)
     struct hearth_error err;
     if (stop != HEARTH_STOP_STRING && !hearth_stream_flush(request->stream, &text, &size, NULL) &&
         show(request, text, size, &err)) {
-        fail(request, &err);
+        schedule_fail(request, &err);
         return;
     }
     if (stop == HEARTH_STOP_CANCELLED)
@@ -380,7 +375,7 @@ static void overflow(struct hearth_request *request)
         status =
             hearth_sequence_reuse(request->sequence, history->ids, history->count - 1, NULL, &err);
     if (status) {
-        fail(request, &err);
+        schedule_fail(request, &err);
         return;
     }
     request->guesses.count = 0;
@@ -406,7 +401,7 @@ static bool draw(struct hearth_request *request, size_t row)
             status = show(request, text, size, &err);
     }
     if (status) {
-        fail(request, &err);
+        schedule_fail(request, &err);
         return false;
     }
     bool full = history->count > set->options.context_max; /* the last need not be computed */
@@ -439,74 +434,6 @@ static void draw_rows(struct hearth_request *request)
 
 /* ---- a step ---- */
 
-/* Tokens that the sequence holds or has queued. Behind those of the history there may be guesses.
- */
-static size_t given(const struct hearth_request *request)
-{
-    return hearth_sequence_length(request->sequence) + hearth_sequence_pending(request->sequence);
-}
-
-static int extend(struct hearth_request *request, const uint32_t *ids, size_t count,
-                  enum hearth_logits logits, struct hearth_error *err)
-{
-    int status = hearth_sequence_extend(request->sequence, ids, count, logits, err);
-    /* extending cleared the mark of a cancel that came before */
-    if (atomic_load(&request->cancelled))
-        hearth_sequence_cancel(request->sequence);
-    return status;
-}
-
-/* Queues the next ids of a prompt, so that at most `most` are; returns how many are. 0: the request
- * failed, and is gone. */
-static size_t give_prompt(struct hearth_request *request, size_t most)
-{
-    const struct history *history = &request->session->history;
-    size_t from = given(request), pending = hearth_sequence_pending(request->sequence);
-    size_t room = pending < most ? most - pending : 0;
-    size_t count = history->count - from < room ? history->count - from : room;
-    bool last = from + count == history->count;
-    struct hearth_error err;
-    if (count > 0 && extend(request, history->ids + from, count,
-                            last ? HEARTH_LOGITS_LAST : HEARTH_LOGITS_NONE, &err)) {
-        fail(request, &err);
-        return 0;
-    }
-    return pending + count;
-}
-
-/* Queues the last token of an answer, and guesses of what follows. */
-static void give_answer(struct hearth_request *request, bool alone)
-{
-    const struct history *history = &request->session->history;
-    const struct guesses *guesses = &request->guesses;
-    struct hearth_error err;
-    guess_next(request, alone);
-    if (extend(request, history->ids + history->count - 1, 1, HEARTH_LOGITS_ALL, &err) ||
-        (guesses->count > 0 &&
-         extend(request, guesses->ids, guesses->count, HEARTH_LOGITS_ALL, &err)))
-        fail(request, &err);
-}
-
-/* An answer whose last token is not queued yet. */
-static struct hearth_request *next_answering(const struct hearth_sessions *sessions)
-{
-    struct hearth_request *r = sessions->requests;
-    while (r && (r->state != REQUEST_ANSWERING || given(r) >= r->session->history.count))
-        r = r->next;
-    return r;
-}
-
-/* How many tokens of a prompt a step may have. */
-static size_t prompt_tokens(const struct hearth_sessions *sessions, size_t answering)
-{
-    if (answering == 0 || sessions->token_ns == 0)
-        return PROMPT_CHUNK_MAX;
-    uint64_t tokens = sessions->step_ns / sessions->token_ns;
-    return tokens < PROMPT_CHUNK_MIN   ? PROMPT_CHUNK_MIN
-           : tokens > PROMPT_CHUNK_MAX ? PROMPT_CHUNK_MAX
-                                       : (size_t)tokens;
-}
-
 /* Requests whose time is over, or that nobody wants any more. */
 static void end_unwanted(struct hearth_sessions *sessions)
 {
@@ -522,67 +449,36 @@ static void end_unwanted(struct hearth_sessions *sessions)
     }
 }
 
-struct plan {
-    size_t answering;
-    struct hearth_request *reading; /* not to be looked into: it may have failed */
-    size_t prompt_tokens;
-};
-
-static struct hearth_request *next_reading(const struct hearth_sessions *sessions)
+/* Who gives way: the youngest of those that run, in the background if there is one. */
+static struct hearth_request *last_running(const struct hearth_sessions *sessions)
 {
-    struct hearth_request *next = NULL;
+    struct hearth_request *last = NULL;
     for (struct hearth_request *r = sessions->requests; r; r = r->next) {
-        if (r->state == REQUEST_READING && (!next || (next->background && !r->background)))
-            next = r;
+        if (r->state != REQUEST_WAITING && (!last || r->background || !last->background))
+            last = r;
     }
-    return next;
+    return last;
 }
 
-static struct plan plan_step(struct hearth_sessions *sessions)
+/* It waits, and goes on later. */
+static void park(struct hearth_request *request)
 {
-    struct plan plan = {.reading = next_reading(sessions)};
-    struct hearth_request *answering;
-    for (const struct hearth_request *r = sessions->requests; r; r = r->next)
-        plan.answering += r->state == REQUEST_ANSWERING;
-    while ((answering = next_answering(sessions)))
-        give_answer(answering, plan.answering == 1);
-    if (plan.reading)
-        plan.prompt_tokens = give_prompt(plan.reading, prompt_tokens(sessions, plan.answering));
-    return plan;
+    drop_guesses(request);
+    request->guesses.count = 0;
+    hearth_sequence_remember(request->sequence);
+    hearth_sequence_truncate(request->sequence, 0, NULL);
+    request->state = REQUEST_WAITING;
+    request->session->sessions->running--;
 }
 
-/* What steps take, smoothed over the last few. */
-static void learn_pace(struct hearth_sessions *sessions, const struct plan *plan, uint64_t ns)
+/* The KV cache is full: one waits until there is room. */
+static bool make_room(struct hearth_sessions *sessions)
 {
-    if (plan->prompt_tokens == 0 && plan->answering > 0)
-        sessions->step_ns = sessions->step_ns ? (3 * sessions->step_ns + ns) / 4 : ns;
-    if (plan->prompt_tokens >= PROMPT_CHUNK_MIN && plan->answering == 0) {
-        uint64_t token = ns / plan->prompt_tokens;
-        sessions->token_ns = sessions->token_ns ? (3 * sessions->token_ns + token) / 4 : token;
-    }
-    for (struct hearth_request *r = sessions->requests; r; r = r->next) {
-        if (r->state == REQUEST_ANSWERING && plan->answering == 1 && plan->prompt_tokens == 0)
-            guess_took(r, ns);
-    }
-}
-
-/* The KV cache is full: the youngest of those that run waits, and goes on when there is room. */
-static bool park_youngest(struct hearth_sessions *sessions)
-{
-    struct hearth_request *youngest = NULL;
-    for (struct hearth_request *r = sessions->requests; r; r = r->next) {
-        if (r->state != REQUEST_WAITING)
-            youngest = r;
-    }
-    if (!youngest || sessions->running < 2)
+    if (sessions->running < 2)
         return false;
-    drop_guesses(youngest);
-    youngest->guesses.count = 0;
-    hearth_sequence_remember(youngest->sequence);
-    hearth_sequence_truncate(youngest->sequence, 0, NULL);
-    keep_park(youngest->session);
-    youngest->state = REQUEST_WAITING;
-    sessions->running--;
+    struct hearth_request *last = last_running(sessions);
+    park(last);
+    keep_park(last->session);
     sessions->parked = true;
     return true;
 }
@@ -601,11 +497,11 @@ static void take_up(struct hearth_request *request)
         bool guessed = request->guesses.count > 0;
         request->guesses.count = 0;
         request->state = REQUEST_READING; /* and once more, without guesses */
-        if (guessed || park_youngest(set) || set->together > 1)
+        if (guessed || make_room(set) || set->together > 1)
             return; /* what the others held in that step is free in the next */
     }
     if (status) {
-        fail(request, &err);
+        schedule_fail(request, &err);
         return;
     }
     if (request->on_progress && request->result.prompt_ns == 0)
@@ -676,10 +572,16 @@ static uint64_t rest_idle(struct hearth_sessions *sessions)
 
 static void admit(struct hearth_sessions *sessions)
 {
-    while (sessions->running < sessions->options.answers_max && !sessions->parked) {
+    while (!sessions->parked) {
         struct hearth_request *request = next_waiting(sessions);
         if (!request)
             return;
+        if (sessions->running >= sessions->options.answers_max) {
+            struct hearth_request *last = last_running(sessions);
+            if (request->background || !last->background)
+                return;
+            park(last);
+        }
         sessions->parked = sessions->running > 0 && !keep_has_room(request->session);
         if (!sessions->parked)
             start(request);
@@ -691,7 +593,7 @@ void hearth_sessions_step(struct hearth_sessions *sessions, uint64_t *wait_ns)
     end_unwanted(sessions);
     admit(sessions);
     struct plan plan = plan_step(sessions);
-    if (plan.answering == 0 && !plan.reading) {
+    if (plan.answering == 0 && plan.prompt_rows == 0) {
         uint64_t wait = rest_idle(sessions);
         *wait_ns = sessions->requests ? 0 : wait;
         return;
@@ -702,7 +604,7 @@ void hearth_sessions_step(struct hearth_sessions *sessions, uint64_t *wait_ns)
     hearth_engine_step(sessions->engine, NULL, NULL); /* each sequence says how it went */
     sessions->worked_ns = sessions_now(sessions);
     sessions->rested = false;
-    learn_pace(sessions, &plan, sessions->worked_ns - begin);
+    plan_took(sessions, &plan, sessions->worked_ns - begin);
     take_up_all(sessions);
     rest_idle(sessions);
     *wait_ns = 0;

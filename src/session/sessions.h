@@ -7,6 +7,7 @@
 #include "hearth/session.h"
 #include "session/guess.h"
 #include "session/history.h"
+#include "session/plan.h"
 #include "session/spill.h"
 
 enum request_state {
@@ -87,9 +88,8 @@ struct hearth_sessions {
     size_t bucket_count;
     struct hearth_request *requests; /* by arrival */
     size_t running;
-    size_t together;                  /* ran in the last step */
-    uint64_t step_ns;                 /* what a step takes in which only answers go on */
-    uint64_t token_ns;                /* what a token of a prompt takes */
+    size_t together; /* ran in the last step */
+    struct pace pace;
     uint64_t round;                   /* counts steps */
     struct hearth_draft *spare_draft; /* with what was learned; may be NULL */
     bool parked; /* there was no room for all that ran: nothing begins until one has ended */
@@ -111,6 +111,7 @@ bool session_is_busy(const struct hearth_session *session);
  * the bytes that became free. */
 uint64_t session_forget(struct hearth_session *session);
 
+void schedule_fail(struct hearth_request *request, const struct hearth_error *cause);
 /* Ends all requests as cancelled. */
 void schedule_end_all(struct hearth_sessions *sessions);
 
