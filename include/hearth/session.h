@@ -49,7 +49,7 @@ struct hearth_store_options {
     uint64_t bytes_max;
 };
 /* HEARTH_E_STATE names the process that uses it. A damaged database is put aside, a sentence in
- * `err` says so, and the call succeeds with an empty one. */
+ * `err` says so, and the call succeeds with what could be read of it. */
 HEARTH_API int hearth_store_open(const struct hearth_store_options *options,
                                  struct hearth_store **out, struct hearth_error *err);
 /* Waits until what was given to it is on the disk. Close the conversations before. */
@@ -63,7 +63,7 @@ struct hearth_store_entry {
     int64_t used_unix;
 };
 /* All that are kept, the latest first; a visit that returns false ends it. Entries live as long as
- * the visit. */
+ * the visit, which may use the store. */
 HEARTH_API int hearth_store_list(struct hearth_store *store,
                                  bool (*visit)(void *context,
                                                const struct hearth_store_entry *entry),

@@ -29,6 +29,7 @@ enum statement {
     EACH_SPILL,
     LIST,
     LAST_ORDER,
+    SHRINK,
     STATEMENTS,
 };
 
@@ -63,6 +64,8 @@ static const char *const statement_sql[STATEMENTS] = {
              " ORDER BY used_unix DESC, conversation.used_order DESC LIMIT ?3",
     [LAST_ORDER] = "SELECT max(ifnull((SELECT max(used_order) FROM conversation), 0),"
                    " ifnull((SELECT max(used_order) FROM spill), 0))",
+    /* gives the disk back what was removed, 16 MiB at a time */
+    [SHRINK] = "PRAGMA incremental_vacuum(4096)",
 };
 
 struct database {
@@ -308,9 +311,11 @@ static int take_record(struct database *database, const char *key, struct buffer
     if (!bytes && sqlite3_errcode(database->handle) == SQLITE_NOMEM)
         return failed(database, SQLITE_NOMEM, err);
     record_sum(database, key, blob, sum);
-    if (!column_sum(row, 1, expected) || memcmp(sum, expected, SUM_BYTES) != 0)
+    if (!column_sum(row, 1, expected) || memcmp(sum, expected, SUM_BYTES) != 0) {
+        database->damaged = true;
         return error_set(err, HEARTH_E_FORMAT, "what is kept of conversation \"%.256s\" is damaged",
                          key);
+    }
     if (blob.size > record->max - record->size)
         return error_set(err, HEARTH_E_LIMIT,
                          "conversation \"%.256s\" has %zu bytes, more than the %zu there may be",
@@ -414,8 +419,10 @@ int database_remove(struct database *database, const char *key, struct spill_row
     if (!status)
         status = run_for(database, REMOVE, id, err);
     status = finish(database, status, err);
-    if (!status)
+    if (!status) {
         *spill = row;
+        run(database, SHRINK, NULL);
+    }
     return status;
 }
 
@@ -488,6 +495,7 @@ int database_get_spill(struct database *database, const char *key, struct spill_
         *row = got;
     }
     reset(database, GET_SPILL);
+    database->damaged = database->damaged || (found && !whole);
     if (found && !whole)
         return error_set(err, HEARTH_E_FORMAT,
                          "what is known of the file of conversation \"%.256s\" is damaged", key);
@@ -566,5 +574,83 @@ int database_list(struct database *database, struct database_page *page, struct 
             take_entry(database->statements[LIST], page);
         reset(database, LIST);
     } while (status == 0 && page->count == 0 && rows > 0); /* a page of nothing but damage */
+    return status;
+}
+
+/* ---- what can be read of a damaged one ---- */
+
+#define SALVAGE_COLUMNS "key, model, messages, tokens, used_unix, bytes, record_sum"
+
+/* Puts the record of a row, if it is whole and none of its key is there. */
+static int salvage_row(struct database *database, sqlite3_stmt *row, uint64_t *count,
+                       struct hearth_error *err)
+{
+    char key[DATABASE_KEY_MAX + 1], model[HEARTH_IDENTITY_SIZE];
+    unsigned char expected[SUM_BYTES], sum[SUM_BYTES];
+    column_text(row, 1, key, sizeof key);
+    column_text(row, 2, model, sizeof model);
+    const struct store_summary summary = {
+        .model = model,
+        .messages = column_number(row, 3),
+        .tokens = column_number(row, 4),
+        .used_unix = sqlite3_column_int64(row, 5),
+    };
+    const char *bytes = sqlite3_column_blob(row, 6);
+    struct text record = {bytes, (size_t)sqlite3_column_bytes(row, 6)};
+    record_sum(database, key, record, sum);
+    if (!column_sum(row, 7, expected) || memcmp(sum, expected, SUM_BYTES) != 0 ||
+        record.size > DATABASE_RECORD_MAX || database_find(database, key, NULL) == 0)
+        return 0;
+    int status = database_put(database, key, record, &summary, err);
+    *count += status == 0;
+    return status;
+}
+
+/* Goes through the rows in one direction. Where a page cannot be read, rows further and further
+ * away are tried; going in both directions finds what lies on either side of such a page. */
+static int salvage_rows(struct database *database, sqlite3 *damaged, bool upwards, uint64_t *count,
+                        struct hearth_error *err)
+{
+    static const char *const sql[] = {
+        "SELECT id, " SALVAGE_COLUMNS " FROM conversation JOIN record USING (id)"
+        " WHERE conversation.id < ?1 ORDER BY conversation.id DESC",
+        "SELECT id, " SALVAGE_COLUMNS " FROM conversation JOIN record USING (id)"
+        " WHERE conversation.id > ?1 ORDER BY conversation.id",
+    };
+    sqlite3_stmt *rows = NULL;
+    int code = sqlite3_prepare_v2(damaged, sql[upwards], -1, &rows, NULL), status = 0;
+    int64_t id = upwards ? 0 : INT64_MAX, stride = 1;
+    while (rows && code != SQLITE_DONE && !status &&
+           (upwards ? id <= INT64_MAX - stride : id >= stride)) {
+        sqlite3_bind_int64(rows, 1, id);
+        while (!status && (code = sqlite3_step(rows)) == SQLITE_ROW) {
+            status = salvage_row(database, rows, count, err);
+            id = sqlite3_column_int64(rows, 0);
+            stride = 1;
+        }
+        sqlite3_reset(rows);
+        id += upwards ? stride : -stride;
+        stride *= 2;
+    }
+    sqlite3_finalize(rows);
+    return status;
+}
+
+int database_salvage(struct database *database, const char *damaged_path, uint64_t *count,
+                     struct hearth_error *err)
+{
+    sqlite3 *damaged = NULL;
+    uint64_t found = 0;
+    int status = 0, flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
+    if (sqlite3_open_v2(damaged_path, &damaged, flags, NULL) == SQLITE_OK) {
+        sqlite3_db_config(damaged, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+        database_distrust(damaged);
+        status = salvage_rows(database, damaged, true, &found, err);
+        if (!status)
+            status = salvage_rows(database, damaged, false, &found, err);
+    }
+    sqlite3_close(damaged);
+    if (!status)
+        *count = found;
     return status;
 }

@@ -25,10 +25,10 @@
 
 struct database;
 
-/* Opens or makes it; one that is there is checked: all of it where `thoroughly`, else what is
- * needed to find records and spills. HEARTH_E_FORMAT: it is damaged, or another program's;
- * HEARTH_E_UNSUPPORTED: a later version of this program made it; HEARTH_E_STATE: another program
- * holds it. */
+/* Opens or makes it; one that is there is checked: all of it where it is small or
+ * `thoroughly` says so, else what is needed to find records and spills. HEARTH_E_FORMAT: it is
+ * damaged, or another program's; HEARTH_E_UNSUPPORTED: a later version of this program made it;
+ * HEARTH_E_STATE: another program holds it. */
 int database_open(const char *path, bool thoroughly, struct database **out,
                   struct hearth_error *err);
 void database_close(struct database *database); /* NULL is fine */
@@ -81,5 +81,10 @@ struct database_page {
     char keys[DATABASE_PAGE][DATABASE_KEY_MAX + 1];
 };
 int database_list(struct database *database, struct database_page *page, struct hearth_error *err);
+
+/* Puts each record of a damaged database that can be found in it and is whole; *count becomes how
+ * many. The damaged file stays as it is. */
+int database_salvage(struct database *database, const char *damaged_path, uint64_t *count,
+                     struct hearth_error *err);
 
 #endif

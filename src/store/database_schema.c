@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #define SCHEMA_VERSION 1
+#define CHECKED_PAGES_MAX 8192    /* 32 MiB are checked in 15 ms */
 #define APPLICATION_ID 0x48727468 /* "Hrth": tells the file from other programs' */
 
 /* The pages of blobs lie apart, so that what is needed to find them is small and can be checked at
@@ -24,33 +25,25 @@ static const char *const definitions[] = {
 };
 #define DEFINITIONS (sizeof definitions / sizeof definitions[0])
 
+void database_distrust(sqlite3 *handle)
+{
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
+    sqlite3_db_config(handle, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
+    sqlite3_exec(handle,
+                 "PRAGMA locking_mode = EXCLUSIVE; PRAGMA trusted_schema = OFF;"
+                 "PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY",
+                 NULL, NULL, NULL);
+}
+
 /* One process holds the database (the store's lock says so already), so that WAL needs no shared
  * memory. A commit is in the system's hands and survives the process; only checkpoints wait for the
  * disk (synchronous NORMAL), which keeps the order of commits over a crash of the machine: that is
- * all that records are promised. Nothing in a damaged or forged file may run code, and nothing is
- * written outside the folder. */
-static const char settings[] = "PRAGMA locking_mode = EXCLUSIVE;"
-                               "PRAGMA trusted_schema = OFF;"
-                               "PRAGMA cell_size_check = ON;"
-                               "PRAGMA secure_delete = ON;"
-                               "PRAGMA temp_store = MEMORY;"
+ * all that records are promised. What is removed is overwritten. */
+static const char settings[] = "PRAGMA secure_delete = ON;"
                                "PRAGMA journal_mode = WAL;"
                                "PRAGMA synchronous = NORMAL;"
                                "PRAGMA journal_size_limit = 16777216;";
-
-int database_connect(const char *path, int busy_ms, sqlite3 **out, struct hearth_error *err)
-{
-    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-    int code = sqlite3_open_v2(path, out, flags, NULL);
-    if (code == SQLITE_OK) {
-        sqlite3_busy_timeout(*out, busy_ms);
-        sqlite3_db_config(*out, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-        sqlite3_db_config(*out, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, NULL);
-        sqlite3_db_config(*out, SQLITE_DBCONFIG_ENABLE_VIEW, 0, NULL);
-        code = sqlite3_exec(*out, settings, NULL, NULL, NULL);
-    }
-    return code == SQLITE_OK ? 0 : database_error(*out, code, err);
-}
 
 /* The number in the first row of a query, whose parameter, if it has one, is `text`. */
 static int query_number(sqlite3 *handle, const char *sql, const char *text, int64_t *out,
@@ -69,6 +62,25 @@ static int query_number(sqlite3 *handle, const char *sql, const char *text, int6
         status = database_error(handle, code, err);
     sqlite3_finalize(statement);
     return status;
+}
+
+int database_connect(const char *path, int busy_ms, sqlite3 **out, struct hearth_error *err)
+{
+    int64_t pages = 0;
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    int code = sqlite3_open_v2(path, out, flags, NULL);
+    if (code != SQLITE_OK)
+        return database_error(*out, code, err);
+    sqlite3_busy_timeout(*out, busy_ms);
+    database_distrust(*out);
+    int status = query_number(*out, "PRAGMA page_count", NULL, &pages, err);
+    if (status)
+        return status;
+    if (pages == 0) /* it would write to others: on a full disk they could not be opened */
+        code = sqlite3_exec(*out, "PRAGMA auto_vacuum = INCREMENTAL", NULL, NULL, NULL);
+    if (code == SQLITE_OK)
+        code = sqlite3_exec(*out, settings, NULL, NULL, NULL);
+    return code == SQLITE_OK ? 0 : database_error(*out, code, err);
 }
 
 static int create(sqlite3 *handle, struct hearth_error *err)
@@ -125,7 +137,7 @@ static int check_pages(sqlite3 *handle, const char *sql, struct hearth_error *er
 
 int database_check_schema(sqlite3 *handle, bool thoroughly, struct hearth_error *err)
 {
-    int64_t present = 0, version = 0, application = 0;
+    int64_t present = 0, version = 0, application = 0, pages = 0;
     int status = query_number(handle, "SELECT count(*) FROM sqlite_schema WHERE sql IS NOT NULL",
                               NULL, &present, err);
     if (!status)
@@ -142,11 +154,13 @@ int database_check_schema(sqlite3 *handle, bool thoroughly, struct hearth_error 
         return error_set(err, HEARTH_E_UNSUPPORTED,
                          "the database of conversations: a later version of hearth made it");
     status = check_definitions(handle, present, err);
-    if (!status && thoroughly)
-        return check_pages(handle, "PRAGMA quick_check(1)", err);
     if (!status)
-        status = check_pages(handle, "PRAGMA quick_check(conversation)", err);
+        status = query_number(handle, "PRAGMA page_count", NULL, &pages, err);
+    if (!status && (thoroughly || pages <= CHECKED_PAGES_MAX))
+        return check_pages(handle, "PRAGMA integrity_check(1)", err);
     if (!status)
-        status = check_pages(handle, "PRAGMA quick_check(spill)", err);
+        status = check_pages(handle, "PRAGMA integrity_check(conversation)", err);
+    if (!status)
+        status = check_pages(handle, "PRAGMA integrity_check(spill)", err);
     return status;
 }

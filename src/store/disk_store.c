@@ -6,16 +6,20 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/buffer.h"
 #include "base/memory.h"
 #include "base/os.h"
 #include "store/database.h"
 #include "store/spill_folder.h"
 
 #define DATABASE_NAME "conversations.db"
+#define REBUILT_NAME "rebuilt.db"
+#define DAMAGED_MAX 1000
+#define SUSPECT_NAME "suspect" /* a file: SQLite met damage, all of it is checked at opening */
 #define PATH_BYTES_MAX 4096
 
 #define BYTES_MAX_DEFAULT ((uint64_t)8 << 30)
+/* Files that wait for the disk, with their descriptors; one more waits itself. */
+#define PENDING_MAX 64
 /* Spills leave so much of the disk to records: they can be computed again. */
 #define FREE_BYTES_MIN ((uint64_t)64 << 20)
 
@@ -37,6 +41,7 @@ struct disk_store {
     uint64_t bytes_max, bytes_kept;
     struct pending *first, **last; /* the first is being worked on */
 
+    bool suspect; /* SUSPECT_NAME was made */
     bool unthreaded, ending;
     struct os_thread *thread; /* from the first spill on */
     _Atomic uint32_t given;   /* counts what was given to the thread, which sleeps on it */
@@ -48,6 +53,25 @@ static struct disk_store *of(struct hearth_store *store)
     return (struct disk_store *)store;
 }
 
+/* Begins and ends what needs the mutex. */
+static struct disk_store *enter(struct hearth_store *base)
+{
+    struct disk_store *store = of(base);
+    os_mutex_lock(store->mutex);
+    return store;
+}
+
+static void leave(struct disk_store *store)
+{
+    int fd;
+    if (!store->suspect && database_is_damaged(store->database)) {
+        store->suspect = true;
+        if (os_folder_create_file(store->folder, SUSPECT_NAME, &fd, NULL) == 0)
+            os_file_close(fd);
+    }
+    os_mutex_unlock(store->mutex);
+}
+
 /* ---- room ---- */
 
 static uint64_t pending_bytes(const struct disk_store *store)
@@ -56,6 +80,14 @@ static uint64_t pending_bytes(const struct disk_store *store)
     for (const struct pending *at = store->first; at; at = at->next)
         bytes += at->file.bytes;
     return bytes;
+}
+
+static unsigned pending_count(const struct disk_store *store)
+{
+    unsigned count = 0;
+    for (const struct pending *at = store->first; at; at = at->next)
+        count++;
+    return count;
 }
 
 static uint64_t bytes_in_use(struct disk_store *store)
@@ -135,11 +167,11 @@ static struct pending *find_pending(struct disk_store *store, const char *key)
     return found;
 }
 
-static void drop_pending(struct disk_store *store, const char *key)
+/* Those from `at` on. */
+static void drop_pending(struct pending *at, const char *key)
 {
-    struct pending *found;
-    while ((found = find_pending(store, key)) != NULL)
-        found->dropped = true;
+    for (; at; at = at->next)
+        at->dropped = at->dropped || strcmp(at->key, key) == 0;
 }
 
 /* The file has its name: makes it the spill. *obsolete becomes the name of the file that is
@@ -205,10 +237,10 @@ static void keep_spills(void *context)
     os_mutex_unlock(store->mutex);
 }
 
-/* Waits until nothing is on its way; the mutex is held before and after. */
-static void settle(struct disk_store *store)
+/* Waits until at most so many are on their way; the mutex is held before and after. */
+static void wait_until(struct disk_store *store, unsigned count)
 {
-    while (store->first) {
+    while (pending_count(store) > count) {
         if (!store->thread) {
             work_on_first(store);
             continue;
@@ -225,10 +257,9 @@ static void settle(struct disk_store *store)
 static int store_get(struct hearth_store *base, const char *key, struct buffer *record,
                      struct hearth_error *err)
 {
-    struct disk_store *store = of(base);
-    os_mutex_lock(store->mutex);
+    struct disk_store *store = enter(base);
     int status = database_get(store->database, key, record, err);
-    os_mutex_unlock(store->mutex);
+    leave(store);
     return status;
 }
 
@@ -251,48 +282,47 @@ static int store_put(struct hearth_store *base, const char *key, struct text rec
                          "conversation \"%s\" has %zu bytes, more than %zu cannot be kept", key,
                          record.size, DATABASE_RECORD_MAX);
     int status;
-    os_mutex_lock(store->mutex);
+    enter(base);
     do {
         status = database_put(store->database, key, record, summary, err);
     } while (give_way(store, status));
-    os_mutex_unlock(store->mutex);
+    leave(store);
     return status;
 }
 
 static int store_remove(struct hearth_store *base, const char *key, struct hearth_error *err)
 {
-    struct disk_store *store = of(base);
+    struct disk_store *store = enter(base);
     struct spill_row row = {0};
     int status;
-    os_mutex_lock(store->mutex);
     do {
         status = database_remove(store->database, key, &row, err);
     } while (give_way(store, status));
     if (!status) {
-        drop_pending(store, key);
+        drop_pending(store->first, key);
         count_out(store, &row);
         if (row.file[0])
             spill_folder_remove(&store->spills, row.file);
     }
-    os_mutex_unlock(store->mutex);
+    leave(store);
     return status;
 }
 
 static int store_spill_create(struct hearth_store *base, uint64_t bytes, int *fd,
                               struct hearth_error *err)
 {
-    struct disk_store *store = of(base);
-    os_mutex_lock(store->mutex);
+    struct disk_store *store = enter(base);
+    wait_until(store, PENDING_MAX);
     int status = make_room(store, bytes, NULL);
     if (status == HEARTH_E_LIMIT && store->first) {
-        settle(store); /* what is on its way may give way when it has arrived */
+        wait_until(store, 0); /* what is on its way may give way when it has arrived */
         status = HEARTH_E_STATE;
     }
     if (status)
         status = make_room(store, bytes, err);
     if (!status)
         status = spill_folder_create(&store->spills, bytes, fd, err);
-    os_mutex_unlock(store->mutex);
+    leave(store);
     return status;
 }
 
@@ -339,12 +369,13 @@ static int begin_keeping(struct disk_store *store, const char *key, int fd,
 static int store_spill_keep(struct hearth_store *base, const char *key, int fd,
                             const struct store_spill *spill, struct hearth_error *err)
 {
-    struct disk_store *store = of(base);
+    struct disk_store *store = enter(base);
     struct pending *pending = NULL;
-    os_mutex_lock(store->mutex);
     int status = begin_keeping(store, key, fd, spill, &pending, err);
     if (!status) {
-        drop_pending(store, key);
+        /* one that is being worked on may end, else frequent ones would keep all from the disk */
+        if (store->first)
+            drop_pending(store->first->next, key);
         *store->last = pending;
         store->last = &pending->next;
         if (!store->thread && !store->unthreaded)
@@ -353,10 +384,10 @@ static int store_spill_keep(struct hearth_store *base, const char *key, int fd,
             atomic_fetch_add(&store->given, 1);
             os_wake(&store->given, 1);
         } else if (!store->unthreaded) {
-            settle(store);
+            wait_until(store, 0);
         }
     }
-    os_mutex_unlock(store->mutex);
+    leave(store);
     return status;
 }
 
@@ -380,9 +411,8 @@ static int open_kept(struct disk_store *store, const char *key, int *fd, struct 
 static int store_spill_open(struct hearth_store *base, const char *key, int *fd,
                             struct store_spill *spill, struct hearth_error *err)
 {
-    struct disk_store *store = of(base);
+    struct disk_store *store = enter(base);
     int status;
-    os_mutex_lock(store->mutex);
     const struct pending *pending = find_pending(store, key);
     if (pending) {
         int other = os_file_duplicate(pending->file.fd, err);
@@ -394,20 +424,19 @@ static int store_spill_open(struct hearth_store *base, const char *key, int *fd,
     } else {
         status = open_kept(store, key, fd, spill, err);
     }
-    os_mutex_unlock(store->mutex);
+    leave(store);
     return status;
 }
 
 static void store_spill_drop(struct hearth_store *base, const char *key)
 {
-    struct disk_store *store = of(base);
+    struct disk_store *store = enter(base);
     struct spill_row row = {0};
-    os_mutex_lock(store->mutex);
-    drop_pending(store, key);
+    drop_pending(store->first, key);
     int status = database_get_spill(store->database, key, &row, NULL);
     if ((status == 0 || status == HEARTH_E_FORMAT) && row.id != 0)
         forget_spill(store, &row, NULL);
-    os_mutex_unlock(store->mutex);
+    leave(store);
 }
 
 static const struct store_calls disk_calls = {
@@ -432,70 +461,113 @@ static int open_folder(struct disk_store *store, const char *directory, struct h
     return status;
 }
 
-/* The path of the database. Its file is made here, so that it, and what SQLite puts beside it, is
- * the user's alone. One that begins like a URI would be taken for one. */
-static int make_database_file(struct disk_store *store, const char *directory,
-                              char path[PATH_BYTES_MAX], struct hearth_error *err)
-{
-    int fd = -1;
-    struct buffer buffer;
-    buffer_init(&buffer, PATH_BYTES_MAX - 1);
-    buffer_format(&buffer, "%s%s/" DATABASE_NAME, directory[0] == '/' ? "" : "./", directory);
-    bool fits = !buffer.failed;
-    if (fits)
-        memcpy(path, buffer.data, buffer.size + 1);
-    buffer_finish(&buffer);
-    if (!fits)
-        return error_set(err, HEARTH_E_ARGUMENT, "the path is too long");
-    int status = os_folder_create_file(store->folder, DATABASE_NAME, &fd, err);
-    if (status == HEARTH_E_STATE)
-        return 0; /* it is there */
-    if (!status)
-        os_file_close(fd);
-    return status;
-}
-
 static bool is_there(const struct disk_store *store, const char *name)
 {
     uint64_t size;
     return os_folder_file_size(store->folder, name, &size, NULL) != HEARTH_E_MISSING;
 }
 
-/* Gives a damaged database, and its WAL before it, another name. In the other order a crash in
- * between would leave the WAL to the next database. */
-static int put_aside(struct disk_store *store, char name[64], struct hearth_error *err)
+/* The path of a file in the store's directory, for SQLite. One that begins like a URI would be
+ * taken for one. */
+static int make_path(const char *directory, const char *name, char path[PATH_BYTES_MAX],
+                     struct hearth_error *err)
+{
+    int size =
+        snprintf(path, PATH_BYTES_MAX, "%s%s/%s", directory[0] == '/' ? "" : "./", directory, name);
+    return size < PATH_BYTES_MAX ? 0 : error_set(err, HEARTH_E_ARGUMENT, "the path is too long");
+}
+
+/* Opens or makes a database. Its file is made here, so that it, and what SQLite puts beside it, is
+ * the user's alone. */
+static int open_file(struct disk_store *store, const char *name, const char *path,
+                     struct hearth_error *err)
+{
+    int fd = -1;
+    int status = os_folder_create_file(store->folder, name, &fd, err);
+    if (!status)
+        os_file_close(fd);
+    else if (status != HEARTH_E_STATE) /* it is there */
+        return status;
+    return database_open(path, is_there(store, SUSPECT_NAME), &store->database, err);
+}
+
+/* Gives a damaged database and its WAL another name, and theirs to the one that was rebuilt. The
+ * process may have ended in the midst of this before. */
+static int install_rebuilt(struct disk_store *store, char name[64], struct hearth_error *err)
 {
     char wal[80];
-    int number = 0;
+    int number = 0, status = 0;
+    bool present = is_there(store, DATABASE_NAME);
     do {
+        if (number == DAMAGED_MAX)
+            return error_set(err, HEARTH_E_LIMIT, "there are %d damaged databases already", number);
         snprintf(name, 64, "damaged-%d.db", ++number);
         snprintf(wal, sizeof wal, "%s-wal", name);
-    } while (is_there(store, name) || is_there(store, wal));
-    int status = os_folder_rename(store->folder, DATABASE_NAME "-wal", wal, err);
-    if (status == 0 || status == HEARTH_E_MISSING)
+    } while ((present && is_there(store, name)) || is_there(store, wal));
+    if (present)
         status = os_folder_rename(store->folder, DATABASE_NAME, name, err);
+    if (!status && is_there(store, DATABASE_NAME "-wal"))
+        status = os_folder_rename(store->folder, DATABASE_NAME "-wal", wal, err);
+    if (!status)
+        status = os_folder_rename(store->folder, REBUILT_NAME, DATABASE_NAME, err);
+    return status;
+}
+
+/* Makes a database of what can be read of the damaged one, which is whole before the damaged one is
+ * renamed: whatever ends the process, this is begun anew or has been done. */
+static int rebuild(struct disk_store *store, const char *directory, const char *damaged,
+                   uint64_t *found, struct hearth_error *err)
+{
+    char path[PATH_BYTES_MAX];
+    os_folder_remove(store->folder, REBUILT_NAME, NULL);
+    os_folder_remove(store->folder, REBUILT_NAME "-wal", NULL);
+    int status = make_path(directory, REBUILT_NAME, path, err);
+    if (!status)
+        status = open_file(store, REBUILT_NAME, path, err);
+    if (!status)
+        status = database_salvage(store->database, damaged, found, err);
+    database_close(store->database);
+    store->database = NULL;
+    return status ? status : os_folder_sync(store->folder, err);
+}
+
+static int replace_database(struct disk_store *store, const char *directory, const char *path,
+                            struct hearth_error *note, struct hearth_error *err)
+{
+    char name[64];
+    uint64_t found = 0;
+    struct hearth_error cause = *note;
+    int status = rebuild(store, directory, path, &found, err);
+    if (!status)
+        status = install_rebuilt(store, name, err);
+    if (!status)
+        status = open_file(store, DATABASE_NAME, path, err);
+    if (!status)
+        error_set(note, HEARTH_E_FORMAT,
+                  "%s: %s; it lies in %s, and %" PRIu64 " conversations could be read from it",
+                  directory, cause.text, name, found);
     return status;
 }
 
 static int open_database(struct disk_store *store, const char *directory, struct hearth_error *note,
                          struct hearth_error *err)
 {
-    char path[PATH_BYTES_MAX], aside[64];
+    char path[PATH_BYTES_MAX], name[64];
     struct hearth_error cause;
-    int status = make_database_file(store, directory, path, err);
+    int status = make_path(directory, DATABASE_NAME, path, err);
+    if (!status && !is_there(store, DATABASE_NAME) && is_there(store, REBUILT_NAME))
+        status = install_rebuilt(store, name, err);
     if (status)
         return status;
-    status = database_open(path, false, &store->database, &cause);
-    if (status != HEARTH_E_FORMAT)
-        return status ? error_set(err, status, "%s", cause.text) : 0;
-    status = put_aside(store, aside, err);
+    status = open_file(store, DATABASE_NAME, path, &cause);
+    if (status == HEARTH_E_FORMAT) {
+        *note = cause;
+        status = replace_database(store, directory, path, note, err);
+    } else if (status) {
+        error_set(err, status, "%s", cause.text);
+    }
     if (!status)
-        status = make_database_file(store, directory, path, err);
-    if (!status)
-        status = database_open(path, false, &store->database, err);
-    if (!status)
-        error_set(note, HEARTH_E_FORMAT, "%s: %s; it lies in %s, and conversations begin anew",
-                  directory, cause.text, aside);
+        os_folder_remove(store->folder, SUSPECT_NAME, NULL);
     return status;
 }
 
@@ -535,7 +607,7 @@ static int open_store(const struct hearth_store_options *options, bool unthreade
     struct hearth_error cause, note = {0};
     struct disk_store *store = MEM_NEW(struct disk_store);
     if (!store)
-        return error_set(err, HEARTH_E_MEMORY, "no memory for a store");
+        return error_set(err, HEARTH_E_MEMORY, "%s: no memory for a store", options->directory);
     store->base.calls = &disk_calls;
     store->folder = store->lock = store->spills.fd = -1;
     store->last = &store->first;
@@ -566,7 +638,7 @@ int disk_store_open_unthreaded(const struct hearth_store_options *options,
 static void end_thread(struct disk_store *store)
 {
     os_mutex_lock(store->mutex);
-    settle(store);
+    wait_until(store, 0);
     store->ending = true;
     atomic_fetch_add(&store->given, 1);
     os_wake(&store->given, 1);
@@ -608,9 +680,9 @@ int hearth_store_list(struct hearth_store *base,
         return error_set(err, HEARTH_E_MEMORY, "no memory for a list");
     page->after_unix = page->after_order = INT64_MAX;
     do {
-        os_mutex_lock(store->mutex);
+        enter(base);
         status = database_list(store->database, page, err);
-        os_mutex_unlock(store->mutex);
+        leave(store);
         for (size_t i = 0; i < page->count && more && !status; i++)
             more = visit(context, &page->entries[i]);
     } while (!status && more && page->count > 0);
@@ -627,29 +699,26 @@ int hearth_store_remove(struct hearth_store *store, const char *key, struct hear
 
 bool disk_store_step(struct hearth_store *base)
 {
-    struct disk_store *store = of(base);
-    os_mutex_lock(store->mutex);
+    struct disk_store *store = enter(base);
     bool any = store->first != NULL;
     assert(store->unthreaded);
     if (any)
         work_on_first(store);
-    os_mutex_unlock(store->mutex);
+    leave(store);
     return any;
 }
 
 void disk_store_settle(struct hearth_store *base)
 {
-    struct disk_store *store = of(base);
-    os_mutex_lock(store->mutex);
-    settle(store);
-    os_mutex_unlock(store->mutex);
+    struct disk_store *store = enter(base);
+    wait_until(store, 0);
+    leave(store);
 }
 
 uint64_t disk_store_bytes(struct hearth_store *base)
 {
-    struct disk_store *store = of(base);
-    os_mutex_lock(store->mutex);
+    struct disk_store *store = enter(base);
     uint64_t bytes = bytes_in_use(store);
-    os_mutex_unlock(store->mutex);
+    leave(store);
     return bytes;
 }

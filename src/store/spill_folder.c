@@ -136,6 +136,8 @@ static int sweep_all(struct sweep *sweep, struct database *database, struct hear
         status = error_set(err, HEARTH_E_MEMORY, "no memory for the names of kept files");
     for (size_t i = 0; i < sweep->lost_count && !status; i++)
         status = database_remove_spill(database, sweep->lost[i], err);
+    if (status == HEARTH_E_LIMIT)
+        status = 0; /* on a full disk rows stay, and their loss is found when they are wanted */
     for (size_t i = 0; i < sweep->count && !status; i++) {
         if (!sweep->files[i].wanted)
             spill_folder_remove(sweep->folder, sweep->files[i].name);

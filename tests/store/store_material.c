@@ -28,6 +28,13 @@ void folder_make(char path[64])
     assert_non_null(mkdtemp(path));
 }
 
+void folder_make_in_memory(char path[64])
+{
+    snprintf(path, 64, "/dev/shm/hearth-XXXXXX");
+    if (!mkdtemp(path))
+        folder_make(path);
+}
+
 static void path_of(const char *folder, const char *name, char path[512])
 {
     assert_true(snprintf(path, 512, "%s/%s", folder, name) < 512);
