@@ -82,6 +82,7 @@ struct hearth_model_info {
     uint32_t embedding_length;
     uint32_t layers;
     uint32_t bos, eos; /* HEARTH_TOKEN_NONE where there is none */
+    uint32_t window;   /* some layers see only so many tokens back; 0: all see everything */
     bool has_template;
 };
 HEARTH_API void hearth_model_info(const struct hearth_model *model, struct hearth_model_info *out);

@@ -121,6 +121,11 @@ void hearth_model_info(const struct hearth_model *model, struct hearth_model_inf
         .eos = tokenizer_eos(m->tokenizer),
         .has_template = m->chat_template != NULL,
     };
+    for (uint32_t l = 0; l < m->shape.layer_count; l++) {
+        uint32_t window = m->layers[l].window;
+        if (window && (!out->window || window < out->window))
+            out->window = window;
+    }
     for (size_t i = 0; i < gguf_tensor_count(m->gguf); i++)
         out->parameters += gguf_tensor_elements(gguf_tensor_at(m->gguf, i));
 }

@@ -381,6 +381,60 @@ int history_begin_answer(struct history *history, const json_t *variables, int64
     return 0;
 }
 
+/* ---- what is certain ---- */
+
+/* The ids of a prompt that has the first `count` of the messages that are shown, and then a user
+ * who says `word`; allocated. */
+static int guess_prompt(const struct history *history, size_t count, const char *word,
+                        const json_t *variables, int64_t unix_seconds, uint32_t **ids,
+                        size_t *id_count)
+{
+    json_t *shown = shown_messages(history);
+    json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", word);
+    struct buffer text;
+    buffer_init(&text, TEXT_BYTES_MAX);
+    int status = shown && messages ? 0 : HEARTH_E_MEMORY;
+    for (size_t i = 0; i < count && !status; i++)
+        status = json_array_insert(messages, i, json_array_get(shown, i)) ? HEARTH_E_MEMORY : 0;
+    if (!status)
+        status = render_template(history, messages, variables, unix_seconds, &text, NULL);
+    if (!status)
+        status = hearth_tokenize(history->model, text.data, text.size, HEARTH_PARSE_SPECIAL, ids,
+                                 id_count, NULL);
+    json_decref(shown);
+    json_decref(messages);
+    buffer_finish(&text);
+    return status;
+}
+
+static size_t common_ids(const uint32_t *a, size_t a_count, const uint32_t *b, size_t b_count)
+{
+    size_t n = 0;
+    while (n < a_count && n < b_count && a[n] == b[n])
+        n++;
+    return n;
+}
+
+size_t history_common_ids(const struct history *a, const struct history *b)
+{
+    return common_ids(a->ids, a->count, b->ids, b->count);
+}
+
+size_t history_stem(const struct history *history, const json_t *variables, int64_t unix_seconds)
+{
+    static const char *const words[] = {"one", "Two"}; /* not even their beginnings are the same */
+    size_t stem = history->count, count;
+    uint32_t *ids;
+    for (size_t i = 0; i < 2 && stem > 0; i++) {
+        if (history->plain || guess_prompt(history, system_messages(history), words[i], variables,
+                                           unix_seconds, &ids, &count))
+            return 0;
+        stem = common_ids(ids, count, history->ids, stem);
+        hearth_free(ids);
+    }
+    return stem;
+}
+
 /* ---- what is left out ---- */
 
 /* How many tokens a prompt has without the first `dropped` messages. */

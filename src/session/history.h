@@ -56,6 +56,11 @@ struct history_prompt {
  * `variables` is a JSON object or NULL. On failure text and ids are as they were. */
 int history_begin_answer(struct history *history, const json_t *variables, int64_t unix_seconds,
                          struct history_prompt *prompt, struct hearth_error *err);
+/* The beginning of the ids that two have in common. */
+size_t history_common_ids(const struct history *a, const struct history *b);
+/* How many of the ids every prompt begins with that has the same messages of the system, whatever
+ * its user says; 0 where that cannot be told. */
+size_t history_stem(const struct history *history, const json_t *variables, int64_t unix_seconds);
 /* Drops more of the oldest turns, but not the last: so many that a prompt has at most `wanted`
  * tokens, or all that can be. HEARTH_E_LIMIT where there are none. The ids stay as they are. */
 int history_drop(struct history *history, const json_t *variables, int64_t unix_seconds,

@@ -226,7 +226,7 @@ uint64_t keep_spill(struct hearth_session *session)
 {
     if (may_spill(session) && !session->spill.fresh)
         write_spill(session);
-    return session_forget(session);
+    return session_forget(session, 0);
 }
 
 void keep_park(struct hearth_session *session)
@@ -235,7 +235,7 @@ void keep_park(struct hearth_session *session)
     if (may_spill(session))
         write_spill(session);
     if (session->spill.fresh)
-        session_forget(session);
+        session_forget(session, 0);
 }
 
 /* A descriptor of its spill; `own`: it stays the conversation's. */

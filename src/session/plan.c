@@ -1,6 +1,7 @@
 #include "session/plan.h"
 
 #include "session/sessions.h"
+#include "session/share.h"
 
 #define PROMPT_ROWS_MAX 256 /* in a step: more would cost memory, and not be faster */
 #define PROMPT_ROWS_MIN 8   /* beside answers, whatever the clock says */
@@ -85,7 +86,7 @@ static bool give_prompt(struct hearth_request *request, size_t rows, size_t *que
 {
     const struct history *history = &request->session->history;
     size_t from = given(request), left = history->count - from;
-    size_t count = left < rows ? left : rows;
+    size_t count = share_limit(request, from, left < rows ? left : rows);
     struct hearth_error err;
     *queued = count;
     if (count > 0 && extend(request, history->ids + from, count,
@@ -121,16 +122,24 @@ struct parts {
     bool background;            /* the prompts are */
 };
 
+static bool reads(const struct hearth_request *request, bool background)
+{
+    return request->state == REQUEST_READING && !request->leader &&
+           request->background == background;
+}
+
 static struct parts count_parts(const struct hearth_sessions *sessions)
 {
     struct parts parts = {.background = true};
-    for (const struct hearth_request *r = sessions->requests; r; r = r->next)
-        parts.background = parts.background && (r->state != REQUEST_READING || r->background);
+    for (struct hearth_request *r = sessions->requests; r; r = r->next) {
+        if (r->state == REQUEST_READING && !share_is_waiting(r))
+            parts.background = parts.background && r->background;
+    }
     for (const struct hearth_request *r = sessions->requests; r; r = r->next) {
         bool answers = r->state == REQUEST_ANSWERING;
         parts.answering += answers;
         parts.pressing += answers && (parts.background || !r->background);
-        if (r->state != REQUEST_READING || r->background != parts.background)
+        if (!reads(r, parts.background))
             continue;
         parts.reading++;
         parts.queued += hearth_sequence_pending(r->sequence);
@@ -161,7 +170,7 @@ static size_t give_prompts(struct hearth_sessions *sessions, bool background, si
     struct hearth_request *r = sessions->requests;
     while (r && rows > 0) {
         size_t queued;
-        if (r->state != REQUEST_READING || r->background != background) {
+        if (!reads(r, background)) {
             r = r->next;
         } else if (give_prompt(r, share < rows ? share : rows, &queued)) {
             rows -= queued;

@@ -8,6 +8,7 @@
 #include "session/overflow.h"
 #include "session/plan.h"
 #include "session/sessions.h"
+#include "session/share.h"
 
 #define ANSWER_BYTES_MAX ((size_t)1 << 30)
 
@@ -170,6 +171,7 @@ static void end(struct hearth_request *request, enum hearth_stop stop)
     result->text_size = request->text.size;
     result->queued_ns = (request->begun ? request->begun_ns : now) - request->asked_ns;
     unlink_request(request);
+    share_end(request);
     session->requests--;
     session_touch(session);
     session->opened++; /* on_end may close it */
@@ -291,8 +293,10 @@ static void start(struct hearth_request *request)
         status = begin(request, &prompt, &err);
         known = status ? 0 : known_tokens(session, &prompt);
     }
-    if (!status)
+    if (!status) {
+        share_begin(request);
         status = reuse(request, known, &reused, &err);
+    }
     if (status) {
         schedule_fail(request, &err);
         return;
@@ -304,7 +308,9 @@ static void start(struct hearth_request *request)
         request->result.miss = miss_of(session, &prompt, reused);
         session->lost = HEARTH_MISS_NOTHING;
         guess_begin(request);
+        share_find_stem(request);
     }
+    share_wait(request);
     request->state = REQUEST_READING;
     session->sessions->running++;
 }
@@ -468,6 +474,7 @@ static void park(struct hearth_request *request)
     hearth_sequence_remember(request->sequence);
     hearth_sequence_truncate(request->sequence, 0, NULL);
     request->state = REQUEST_WAITING;
+    share_end(request);
     request->session->sessions->running--;
 }
 
@@ -504,6 +511,8 @@ static void take_up(struct hearth_request *request)
         schedule_fail(request, &err);
         return;
     }
+    if (request->state == REQUEST_READING)
+        share_remember(request);
     if (request->on_progress && request->result.prompt_ns == 0)
         request->on_progress(request->context, hearth_sequence_length(request->sequence),
                              request->prompt_count);

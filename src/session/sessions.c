@@ -53,6 +53,9 @@ int hearth_sessions_open(const struct hearth_model *model, struct hearth_engine 
     o->now = o->now ? o->now : system_clock;
     o->idle_ns = o->idle_ns ? o->idle_ns : IDLE_NS_DEFAULT;
     o->answers_max = o->answers_max ? o->answers_max : ANSWERS_DEFAULT;
+    struct hearth_model_info info;
+    hearth_model_info(model, &info);
+    sessions->windowed = info.window > 0;
     o->context_max = o->context_max ? o->context_max : hearth_engine_context(engine);
     int status = identify(sessions, err);
     if (status) {
@@ -155,20 +158,11 @@ void session_touch(struct hearth_session *session)
     list_add(list, session);
 }
 
-static size_t common_ids(const struct history *a, const struct history *b)
-{
-    size_t n = 0;
-    while (n < a->count && n < b->count && a->ids[n] == b->ids[n])
-        n++;
-    return n;
-}
-
-uint64_t session_forget(struct hearth_session *session)
+uint64_t session_forget(struct hearth_session *session, size_t kept)
 {
     const struct history *history = &session->history;
-    size_t kept = 0;
     for (const struct hearth_session *s = session->sessions->awake.first; s; s = s->next) {
-        size_t common = s->held && s != session ? common_ids(&s->history, history) : 0;
+        size_t common = s->held && s != session ? history_common_ids(&s->history, history) : 0;
         kept = common > kept ? common : kept;
     }
     session->held = false;
@@ -191,8 +185,8 @@ void session_drop(struct hearth_session *session)
     set->count--;
     if (session->key && !session->removed)
         remove_key(session);
-    if (session->held)
-        session_forget(session);
+    if (session->held) /* others may begin with the same system prompt */
+        session_forget(session, session->stem);
     keep_finish(session);
     history_finish(&session->history);
     buffer_finish(&session->packed);
@@ -404,6 +398,7 @@ int hearth_session_fork(struct hearth_session *session, size_t count, const char
     if (!session->held)
         keep_restore(session, session->computed, 0); /* both share what was computed */
     fork->held = session->held;
+    fork->stem = session->stem;
     keep_put(fork, NULL);
     *out = fork;
     return 0;

@@ -37,6 +37,10 @@ struct hearth_request {
     uint64_t round; /* the last step that it was taken up for */
     struct guesses guesses;
     size_t prompt_count;
+    /* Its prompt begins as that of another one does which is being read: it waits until that one
+     * has computed so many tokens. NULL: it waits for nobody. */
+    struct hearth_request *leader;
+    size_t shared;
     bool overflowed; /* its answer reached the context's limit, and is kept */
     struct hearth_result result;
 };
@@ -51,6 +55,7 @@ struct hearth_session {
     bool held;       /* something of it may be in the prefix cache */
     bool unsaved;    /* the store does not have it as it is */
     size_t computed; /* of the history's ids, so many were computed at last */
+    size_t stem;     /* and so many are the system prompt's; 0: unknown */
     size_t requests; /* asked and not ended: a lease, it stays awake while there are some */
     uint64_t used_ns;
     int64_t unix_seconds;  /* what its templates take for the present */
@@ -87,6 +92,7 @@ struct hearth_sessions {
     struct hearth_session **buckets; /* by key, [bucket_count]: a power of two */
     size_t bucket_count;
     struct hearth_request *requests; /* by arrival */
+    bool windowed;                   /* the model has attention windows */
     size_t running;
     size_t together; /* ran in the last step */
     struct pace pace;
@@ -107,9 +113,9 @@ void session_drop_if_done(struct hearth_session *session);
 /* Whether it answers, or waits for room to go on with an answer. */
 bool session_is_busy(const struct hearth_session *session);
 
-/* Gives back what was computed of it and is not the beginning of another conversation too; returns
- * the bytes that became free. */
-uint64_t session_forget(struct hearth_session *session);
+/* Gives back what was computed of it behind the first `kept` tokens and is not the beginning of
+ * another conversation too; returns the bytes that became free. */
+uint64_t session_forget(struct hearth_session *session, size_t kept);
 
 void schedule_fail(struct hearth_request *request, const struct hearth_error *cause);
 /* Ends all requests as cancelled. */

@@ -120,10 +120,11 @@ static void the_oldest_turns_are_dropped_and_stay_away(void **state)
             assert_int_equal(reply.result.dropped_messages % 2, 0);
             if (reply.result.dropped_messages != dropped) {
                 assert_true(reply.result.dropped_messages > dropped);
-                assert_int_equal(reply.result.miss,
-                                 m == 0 ? HEARTH_MISS_DROPPED : HEARTH_MISS_WINDOW);
+                /* letters that two questions begin with lie behind the snapshot */
+                assert_true(reply.result.miss == HEARTH_MISS_DROPPED ||
+                            (m == 1 && reply.result.miss == HEARTH_MISS_WINDOW));
                 assert_true(reply.result.prompt_tokens <= CONTEXT * 3 / 4);
-                assert_true(m == 1 || reply.result.cached_tokens >= 20); /* the system prompt */
+                assert_true(reply.result.cached_tokens >= 20); /* the system prompt */
                 answer_without(m, session, reply.result.dropped_messages, expected);
                 assert_string_equal(reply.text, expected);
                 moves++;
