@@ -68,6 +68,10 @@ HEARTH_API int hearth_store_list(struct hearth_store *store,
                                  bool (*visit)(void *context,
                                                const struct hearth_store_entry *entry),
                                  void *context, struct hearth_error *err);
+/* The messages of a conversation as a JSON array; allocated, NUL-terminated. HEARTH_E_MISSING;
+ * HEARTH_E_FORMAT where they are damaged. */
+HEARTH_API int hearth_store_messages(struct hearth_store *store, const char *key, char **text,
+                                     size_t *size, struct hearth_error *err);
 /* Forgets a conversation. HEARTH_E_MISSING. */
 HEARTH_API int hearth_store_remove(struct hearth_store *store, const char *key,
                                    struct hearth_error *err);

@@ -84,7 +84,9 @@ int answer_compute(struct hearth_sessions *sessions, struct hearth_session *sess
     interrupt_cancel_request(request);
     while (!work.ended)
         hearth_sessions_step(sessions, &wait_ns);
-    if (answer->result.stop != HEARTH_STOP_ERROR)
+    const struct hearth_result *result = &answer->result;
+    bool kept = result->error.code == HEARTH_E_LIMIT && result->text_size > 0;
+    if (result->stop != HEARTH_STOP_ERROR || kept)
         return 0;
     if (err)
         *err = answer->result.error;
@@ -110,7 +112,7 @@ const char *answer_stop_name(enum hearth_stop stop)
         [HEARTH_STOP_STRING] = "stop_string",
         [HEARTH_STOP_CONTEXT] = "context",
         [HEARTH_STOP_CANCELLED] = "cancelled",
-        [HEARTH_STOP_ERROR] = "error",
+        [HEARTH_STOP_ERROR] = "context", /* with a text: see answer_compute */
     };
     return names[stop];
 }

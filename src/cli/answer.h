@@ -26,6 +26,7 @@ struct answer {
 };
 
 /* Asks for an answer and shows it. Ctrl-C makes it a HEARTH_STOP_CANCELLED with the text so far.
+ * HEARTH_STOP_ERROR: the context was full, and that was to be an error; the text is kept.
  * `answer` is zeroed or finished before; on failure it holds nothing. */
 int answer_compute(struct hearth_sessions *sessions, struct hearth_session *session,
                    const struct answer_options *options, struct answer *answer,

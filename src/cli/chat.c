@@ -15,7 +15,6 @@
 
 struct chat {
     struct run *run;
-    struct hearth_session *session; /* run's, or a fork of it */
     struct editor *editor;
     uint64_t seed; /* of the next answer */
     bool leave;
@@ -32,15 +31,11 @@ static void say_ending(const struct chat *chat, const struct answer *answer)
     fflush(stdout);
     if (result->stop == HEARTH_STOP_CANCELLED && !line_open)
         fputc('\n', stderr); /* the terminal has written ^C there */
-    if (result->stop == HEARTH_STOP_CONTEXT)
-        console_say("the context of %u tokens is full: /reset begins a new conversation, -c makes "
-                    "it larger",
-                    chat->run->context);
+    if (result->stop == HEARTH_STOP_CONTEXT || result->stop == HEARTH_STOP_ERROR)
+        console_say("%s: /reset begins a new conversation, -c makes it larger", result->error.text);
     else if (result->stop == HEARTH_STOP_CANCELLED)
         console_say("stopped");
-    answer_say_loss(answer);
-    if (chat->run->settings->verbose)
-        answer_say_timings(answer, &chat->run->loaded);
+    run_say_ending(chat->run, answer);
 }
 
 /* Asks for an answer to the messages. Where there is none, those behind the first `before` go. */
@@ -51,10 +46,10 @@ static void take_turn(struct chat *chat, size_t before)
     struct hearth_error err = {0};
     struct answer_options options = run_answer_options(run);
     run->sampling.seed = chat->seed++;
-    int status = answer_compute(run->sessions, chat->session, &options, &answer, &err);
+    int status = answer_compute(run->sessions, chat->run->session, &options, &answer, &err);
     bool cancelled = !status && answer.result.stop == HEARTH_STOP_CANCELLED;
     if (status || (cancelled && answer.result.text_size == 0))
-        hearth_session_truncate(chat->session, before, NULL);
+        hearth_session_truncate(chat->run->session, before, NULL);
     if (status)
         console_fail(&err);
     else
@@ -65,14 +60,14 @@ static void take_turn(struct chat *chat, size_t before)
 static void take_text(struct chat *chat, struct text text)
 {
     struct hearth_error err = {0};
-    size_t before = hearth_session_count(chat->session);
+    size_t before = hearth_session_count(chat->run->session);
     int status = 0;
-    if (chat->run->plain) { /* each text stands for itself */
-        status = hearth_session_truncate(chat->session, 0, &err);
+    if (chat->run->plain && !chat->run->settings->session) { /* each text stands for itself */
+        status = hearth_session_truncate(chat->run->session, 0, &err);
         before = 0;
     }
     if (!status)
-        status = run_append(chat->session, "user", text, &err);
+        status = run_append(chat->run->session, "user", text, &err);
     if (status)
         console_fail(&err);
     else
@@ -85,35 +80,10 @@ static void take_text(struct chat *chat, struct text text)
 static json_t *messages_of(const struct chat *chat)
 {
     struct hearth_error err = {0};
-    json_t *messages = run_messages(chat->session, &err);
+    json_t *messages = run_messages(chat->run->session, &err);
     if (!messages)
         console_fail(&err);
     return messages;
-}
-
-static void set_messages(struct chat *chat, const json_t *messages, const char *done)
-{
-    struct hearth_error err = {0};
-    char *text = json_dumps(messages, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    int status = text ? hearth_session_set_messages(chat->session, text, strlen(text), &err)
-                      : error_set(&err, HEARTH_E_MEMORY, "no memory for the conversation");
-    free(text);
-    if (status)
-        console_fail(&err);
-    else
-        console_say("%s", done);
-}
-
-static bool has_role(const json_t *message, const char *role)
-{
-    const char *its = json_string_value(json_object_get(message, "role"));
-    return its && strcmp(its, role) == 0;
-}
-
-static const char *system_text(const json_t *messages)
-{
-    const json_t *first = json_array_get(messages, 0);
-    return has_role(first, "system") ? json_string_value(json_object_get(first, "content")) : NULL;
 }
 
 /* Where the last message of the user stands; false where there is none. */
@@ -121,7 +91,7 @@ static bool find_last_turn(const struct chat *chat, size_t *index)
 {
     json_t *messages = messages_of(chat);
     size_t at = json_array_size(messages);
-    while (at > 0 && !has_role(json_array_get(messages, at - 1), "user"))
+    while (at > 0 && !run_has_role(json_array_get(messages, at - 1), "user"))
         at--;
     json_decref(messages);
     *index = at - 1;
@@ -139,6 +109,8 @@ static void command_help_text(struct chat *chat, const char *argument)
           "  /regenerate     have the last answer written again\n"
           "  /reset          forget the conversation and begin a new one\n"
           "  /system [TEXT]  show or set what the model is told of its task\n"
+          "  /info           say what the conversation takes\n"
+          "  /keep NAME      keep it, or a copy of it, by that name\n"
           "  /save FILE      write the conversation as JSON into a new file\n"
           "  /quit           leave, as Ctrl-D does\n"
           "  \"\"\"             begins and ends a text of several lines\n"
@@ -163,7 +135,7 @@ static void command_undo(struct chat *chat, const char *argument)
     (void)argument;
     if (!find_last_turn(chat, &index))
         console_say("there is no turn to take back");
-    else if (hearth_session_truncate(chat->session, index, &err))
+    else if (hearth_session_truncate(chat->run->session, index, &err))
         console_fail(&err);
     else
         console_say("the last turn is taken back");
@@ -176,7 +148,7 @@ static void command_regenerate(struct chat *chat, const char *argument)
     (void)argument;
     if (!find_last_turn(chat, &index))
         console_say("there is nothing to answer");
-    else if (hearth_session_truncate(chat->session, index + 1, &err))
+    else if (hearth_session_truncate(chat->run->session, index + 1, &err))
         console_fail(&err);
     else
         take_turn(chat, index);
@@ -186,10 +158,10 @@ static void command_reset(struct chat *chat, const char *argument)
 {
     struct hearth_error err = {0};
     json_t *messages = messages_of(chat);
-    bool system = system_text(messages) != NULL;
+    bool system = run_system_text(messages) != NULL;
     (void)argument;
     json_decref(messages);
-    if (hearth_session_truncate(chat->session, system, &err))
+    if (hearth_session_truncate(chat->run->session, system, &err))
         console_fail(&err);
     else
         console_say("a new conversation%s", system ? "; the system message stays" : "");
@@ -197,20 +169,54 @@ static void command_reset(struct chat *chat, const char *argument)
 
 static void command_system(struct chat *chat, const char *argument)
 {
+    struct hearth_error err = {0};
     json_t *messages = messages_of(chat);
-    const char *now = system_text(messages);
+    const char *now = run_system_text(messages);
     if (chat->run->plain) {
         console_say("without a chat template there is no system message");
     } else if (argument[0] == '\0') {
         console_say("%s%s", now ? "the system message is: " : "there is no system message",
                     now ? now : "");
     } else {
-        if (now)
-            json_array_remove(messages, 0);
-        json_array_insert_new(messages, 0, run_message("system", text_of(argument)));
-        set_messages(chat, messages, "the system message is set");
+        run_set_system(messages, argument);
+        if (run_set_messages(chat->run->session, messages, &err))
+            console_fail(&err);
+        else
+            console_say("the system message is set");
     }
     json_decref(messages);
+}
+
+static void command_info(struct chat *chat, const char *argument)
+{
+    struct hearth_session_info info;
+    char tokens[SIZE_TEXT_MAX + 8], memory[SIZE_TEXT_MAX], disk[SIZE_TEXT_MAX];
+    (void)argument;
+    hearth_session_info(chat->run->session, &info);
+    console_say("%s%s%s%zu messages, %s tokens; %s in memory, %s of what was computed on the disk",
+                info.key ? "\"" : "", info.key ? info.key : "", info.key ? "\": " : "",
+                info.messages, count_text(info.tokens, tokens), size_text(info.kv_bytes, memory),
+                size_text(info.spill_bytes, disk));
+}
+
+static void command_keep(struct chat *chat, const char *argument)
+{
+    struct hearth_error err = {0};
+    struct hearth_session *session;
+    struct run *run = chat->run;
+    if (argument[0] == '\0') {
+        console_say("/keep needs a name");
+    } else if (!run->store) {
+        console_say("there is no store to keep it in");
+    } else if (hearth_session_fork(run->session, hearth_session_count(run->session), argument,
+                                   &session, &err)) {
+        console_fail(&err);
+    } else {
+        hearth_session_close(run->session);
+        run->session = session;
+        console_say("kept as \"%s\": hearth run MODEL --session \"%s\" goes on with it", argument,
+                    argument);
+    }
 }
 
 static void command_save(struct chat *chat, const char *argument)
@@ -251,6 +257,7 @@ static bool run_chat_command(struct chat *chat, const char *text)
         {"help", command_help_text}, {"history", command_history},
         {"undo", command_undo},      {"regenerate", command_regenerate},
         {"reset", command_reset},    {"system", command_system},
+        {"info", command_info},      {"keep", command_keep},
         {"save", command_save},      {"quit", command_quit},
         {"bye", command_quit},
     };
@@ -306,11 +313,19 @@ static enum exit_code converse(struct chat *chat)
     return code;
 }
 
+static void say_beginning(const struct run *run)
+{
+    size_t count = hearth_session_count(run->session);
+    if (run->settings->session && count > 0)
+        console_say("\"%s\" goes on behind %zu messages, /history shows them",
+                    run->settings->session, count);
+    fputs("Write, and Enter sends it. /help says more, Ctrl-D leaves.\n", stderr);
+}
+
 enum exit_code chat_run(struct run *run)
 {
     struct chat chat = {
         .run = run,
-        .session = run->session,
         .seed = run->sampling.seed,
     };
     enum exit_code code = EXIT_CODE_ERROR;
@@ -318,7 +333,7 @@ enum exit_code chat_run(struct run *run)
     if (!chat.editor) {
         console_say("the terminal cannot be used for a conversation");
     } else {
-        fputs("Write, and Enter sends it. /help says more, Ctrl-D leaves.\n", stderr);
+        say_beginning(run);
         code = converse(&chat);
     }
     editor_close(chat.editor);

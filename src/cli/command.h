@@ -108,7 +108,7 @@ struct program {
 /* NULL where there is no command of that name. */
 const struct command *program_find(const struct program *program, const char *name);
 
-extern const struct command command_run, command_inspect, command_tokenize, command_perplexity,
-    command_bench, command_completion, command_help;
+extern const struct command command_run, command_sessions, command_inspect, command_tokenize,
+    command_perplexity, command_bench, command_completion, command_help;
 
 #endif

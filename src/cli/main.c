@@ -12,8 +12,8 @@
 #include "hearth/hearth.h"
 
 static const struct command *const commands[] = {
-    &command_run,   &command_inspect,    &command_tokenize, &command_perplexity,
-    &command_bench, &command_completion, &command_help,
+    &command_run,        &command_sessions, &command_inspect,    &command_tokenize,
+    &command_perplexity, &command_bench,    &command_completion, &command_help,
 };
 
 static const struct program program = {
@@ -77,8 +77,8 @@ static enum exit_code unknown_command(const char *word)
 static enum exit_code dispatch(int argc, char *const *argv)
 {
     if (argc < 2)
-        return usage_error(NULL,
-                           "a command is missing: run, inspect, tokenize, perplexity, bench, …");
+        return usage_error(
+            NULL, "a command is missing: run, sessions, inspect, tokenize, perplexity, bench, …");
     const char *word = argv[1];
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
         return help_show(&program, NULL);

@@ -111,9 +111,10 @@ static void put_environment(struct buffer *out)
     put_tagged(
         out, "HEARTH_CPU",
         "Forces the instruction set of the kernels: ref, avx2, avxvnni, avx512, neon or i8mm.");
-    put_tagged(out, "XDG_STATE_HOME",
-               "Where the history of conversations is kept, in hearth/history; else in "
-               "~/.local/state. The file is readable for its owner alone.");
+    put_tagged(
+        out, "XDG_STATE_HOME",
+        "Where what was typed is kept, in hearth/history, and conversations, in hearth/store; "
+        "else in ~/.local/state. Both are the owner's alone.");
 }
 
 static void put_command(struct buffer *out, const struct command *command)

@@ -11,6 +11,7 @@
 #include "cli/console.h"
 
 #define INPUT_BYTES_MAX ((size_t)1 << 30)
+#define IDLE_NS_DEFAULT (UINT64_C(300) * 1000000000)
 #define PLAIN_TOKENS_DEFAULT                                                                       \
     256u /* a model that ends no turns would go on until its context is full */
 
@@ -52,6 +53,36 @@ json_t *run_messages(const struct hearth_session *session, struct hearth_error *
     if (!messages)
         error_set(err, HEARTH_E_MEMORY, "no memory for the messages");
     return messages;
+}
+
+int run_set_messages(struct hearth_session *session, const json_t *messages,
+                     struct hearth_error *err)
+{
+    char *text = json_dumps(messages, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    int status = text ? hearth_session_set_messages(session, text, strlen(text), err)
+                      : error_set(err, HEARTH_E_MEMORY, "no memory for the conversation");
+    free(text);
+    return status;
+}
+
+bool run_has_role(const json_t *message, const char *role)
+{
+    const char *its = json_string_value(json_object_get(message, "role"));
+    return its && strcmp(its, role) == 0;
+}
+
+const char *run_system_text(const json_t *messages)
+{
+    const json_t *first = json_array_get(messages, 0);
+    return run_has_role(first, "system") ? json_string_value(json_object_get(first, "content"))
+                                         : NULL;
+}
+
+void run_set_system(json_t *messages, const char *text)
+{
+    if (run_system_text(messages))
+        json_array_remove(messages, 0);
+    json_array_insert_new(messages, 0, run_message("system", text_of(text)));
 }
 
 /* The operand and what is piped in, an empty line between them where there is both. A final newline
@@ -114,28 +145,46 @@ static enum exit_code print_answer(const struct run *run, const struct answer *a
     const struct hearth_result *result = &answer->result;
     if (run->settings->json)
         return console_json(json_pack(
-            "{s:s%, s:s, s:o, s:o, s:s, s:I, s:o, s:o}", "text", result->text ? result->text : "",
-            result->text_size, "stop", answer_stop_name(result->stop), "prompt_ids",
+            "{s:s%, s:s, s:o, s:o, s:s, s:I, s:I, s:o, s:o}", "text",
+            result->text ? result->text : "", result->text_size, "stop",
+            answer_stop_name(result->stop), "prompt_ids",
             ids_json(result->ids, result->prompt_tokens), "ids",
             ids_json(result->ids + result->prompt_tokens, result->answer_tokens), "miss",
-            answer_miss_name(result->miss), "seed", (json_int_t)run->sampling.seed, "timings",
+            answer_miss_name(result->miss), "dropped_messages",
+            (json_int_t)result->dropped_messages, "seed", (json_int_t)run->sampling.seed, "timings",
             answer_timings_json(answer, &run->loaded), "memory", load_memory_json(&run->loaded)));
     if (result->text_size == 0 || result->text[result->text_size - 1] != '\n')
         putchar('\n');
     return console_finish();
 }
 
-static enum exit_code end_once(const struct run *run, const struct answer *answer)
+void run_say_ending(const struct run *run, const struct answer *answer)
 {
-    enum exit_code code = print_answer(run, answer);
+    const struct hearth_result *result = &answer->result;
+    struct hearth_error err = {0};
+    if (result->dropped_messages > 0)
+        console_say("the oldest %zu messages were left out, the context holds %u tokens",
+                    result->dropped_messages, run->context);
     answer_say_loss(answer);
+    if (result->unsaved && hearth_session_save(run->session, &err))
+        console_say("the conversation could not be written to the store: %s", err.text);
     if (run->settings->verbose)
         answer_say_timings(answer, &run->loaded);
-    if (answer->result.stop == HEARTH_STOP_CONTEXT)
-        console_say("the context of %u tokens is full; -c makes it larger", run->context);
-    if (code == EXIT_CODE_OK && answer->result.stop == HEARTH_STOP_CANCELLED)
-        code = EXIT_CODE_INTERRUPTED;
-    return code;
+}
+
+static enum exit_code end_once(const struct run *run, const struct answer *answer)
+{
+    const struct hearth_result *result = &answer->result;
+    enum exit_code code = print_answer(run, answer);
+    run_say_ending(run, answer);
+    bool full = result->stop == HEARTH_STOP_ERROR || result->stop == HEARTH_STOP_CONTEXT;
+    if (full)
+        console_say("%s; -c makes it larger", result->error.text);
+    if (code != EXIT_CODE_OK)
+        return code;
+    return result->stop == HEARTH_STOP_ERROR       ? EXIT_CODE_ERROR
+           : result->stop == HEARTH_STOP_CANCELLED ? EXIT_CODE_INTERRUPTED
+                                                   : EXIT_CODE_OK;
 }
 
 /* A prompt without an answer would be in the way of the next one: it goes. */
@@ -217,6 +266,8 @@ static enum exit_code check_settings(const struct run_settings *settings, bool c
     if (settings->raw && settings->system)
         cause = "--raw and --system exclude each other: without the template there is no system "
                 "message";
+    else if (settings->no_store && (settings->session || settings->state.store))
+        cause = "--no-store excludes --session and --store";
     else if (conversation && settings->json)
         cause = "--json gives one answer: it needs a PROMPT, or a text piped in";
     for (size_t i = 0; i < settings->stop.count && !cause; i++)
@@ -227,20 +278,90 @@ static enum exit_code check_settings(const struct run_settings *settings, bool c
     return EXIT_CODE_USAGE;
 }
 
+/* A conversation that has a name needs its store; one without goes on in memory alone. */
+static int open_store(struct run *run, bool conversation, struct hearth_error *err)
+{
+    const struct run_settings *settings = run->settings;
+    if (settings->no_store || !(settings->session || conversation))
+        return 0;
+    int status = state_open_store(&settings->state, &run->store, err);
+    if (status && settings->session)
+        return status;
+    if (status)
+        console_say("%s; the conversation goes on without the store", err->text);
+    else if (err->text[0])
+        console_say("%s", err->text);
+    err->text[0] = '\0';
+    return 0;
+}
+
+/* A text that got no answer, because the process ended before, would be in the way of the next. */
+static int drop_unanswered(struct run *run, struct hearth_error *err)
+{
+    json_t *messages = run_messages(run->session, err);
+    size_t count = json_array_size(messages);
+    if (!messages)
+        return err->code;
+    while (count > 0 && run_has_role(json_array_get(messages, count - 1), "user"))
+        count--;
+    bool unanswered = count < json_array_size(messages);
+    json_decref(messages);
+    if (!unanswered)
+        return 0;
+    console_say("the last text had no answer, it is dropped");
+    return hearth_session_truncate(run->session, count, err);
+}
+
+static int set_system(struct run *run, struct hearth_error *err)
+{
+    const char *text = run->settings->system;
+    json_t *messages = run_messages(run->session, err);
+    if (!messages)
+        return err->code;
+    const char *before = run_system_text(messages);
+    int status = 0;
+    if (!before || strcmp(before, text) != 0) {
+        run_set_system(messages, text);
+        status = run_set_messages(run->session, messages, err);
+    }
+    json_decref(messages);
+    return status;
+}
+
+/* What is not said on the command line stays as the conversation has it. */
+static int configure(struct run *run, struct hearth_error *err)
+{
+    const struct run_settings *settings = run->settings;
+    struct hearth_session_info info;
+    hearth_session_info(run->session, &info);
+    struct hearth_session_settings its = info.settings;
+    its.plain = its.plain || settings->raw;
+    if (settings->overflow >= 0)
+        its.overflow = (enum hearth_overflow)settings->overflow;
+    run->plain = its.plain || !run->loaded.info.has_template;
+    if (run->plain && settings->system)
+        return error_set(err, HEARTH_E_MISSING, "without a chat template --system cannot be used");
+    return hearth_session_configure(run->session, &its, err);
+}
+
 static int open_session(struct run *run, struct hearth_error *err)
 {
     const struct run_settings *settings = run->settings;
-    struct hearth_sessions_options options = {0};
-    struct hearth_session_settings its = {.plain = run->plain, .overflow = HEARTH_OVERFLOW_STOP};
+    struct hearth_sessions_options options = {
+        .store = run->store,
+        .idle_ns = settings->idle_ns ? settings->idle_ns : HEARTH_IDLE_AT_ONCE,
+    };
     run->context = hearth_engine_context(run->loaded.engine);
     int status =
         hearth_sessions_open(run->loaded.model, run->loaded.engine, &options, &run->sessions, err);
     if (!status)
-        status = hearth_session_open(run->sessions, NULL, &run->session, err);
+        status = hearth_session_open(run->sessions, settings->session, &run->session, err);
     if (!status)
-        status = hearth_session_configure(run->session, &its, err);
+        status = configure(run, err);
+    if (!status && settings->session && !run->plain)
+        status = drop_unanswered(run, err);
     if (!status && settings->system)
-        status = run_append(run->session, "system", text_of(settings->system), err);
+        status = set_system(run, err);
     return status;
 }
 
@@ -255,10 +376,6 @@ static int open_run(struct run *run, struct hearth_error *err)
     int status = load_model(&run->loaded, settings->model, &settings->load, err);
     if (status)
         return status;
-    run->plain = settings->raw || !run->loaded.info.has_template;
-    if (run->plain && settings->system)
-        return error_set(err, HEARTH_E_MISSING,
-                         "this model has no chat template, so --system cannot be used");
     status = load_engine(&run->loaded, &options, err);
     if (!status)
         status = open_session(run, err);
@@ -283,7 +400,7 @@ static enum exit_code run_run(const struct program *program, const void *given)
     if (prepare_sampling(&run, &err)) {
         console_say("%s", err.text);
         code = err.code == HEARTH_E_ARGUMENT ? EXIT_CODE_USAGE : EXIT_CODE_ERROR;
-    } else if (open_run(&run, &err)) {
+    } else if (open_store(&run, conversation, &err) || open_run(&run, &err)) {
         code = console_fail(&err);
     } else {
         if (run.plain)
@@ -293,6 +410,7 @@ static enum exit_code run_run(const struct program *program, const void *given)
     hearth_session_close(run.session);
     hearth_sessions_close(run.sessions);
     load_finish(&run.loaded);
+    hearth_store_close(run.store);
     mem_free(run.bias);
     return code;
 }
@@ -304,12 +422,17 @@ static void run_defaults(void *settings)
     struct run_settings *run = settings;
     hearth_sampling_default(&run->sampling);
     run->seed = -1;
+    run->overflow = -1;
+    run->idle_ns = IDLE_NS_DEFAULT;
 }
 
 static const char *const mirostat_versions[] = {"0", "2", NULL};
 
 /* By enum spec_type; the first is the default. */
 static const char *const spec_types[] = {"ngram", "none", NULL};
+
+/* By enum hearth_overflow. */
+static const char *const overflows[] = {"error", "stop", "drop", NULL};
 
 #define AT(field) offsetof(struct run_settings, field)
 #define SAMPLING(field) offsetof(struct run_settings, sampling.field)
@@ -326,6 +449,22 @@ static const struct option run_options[] = {
      "Without the model's chat template: it goes on with the prompt as it is."},
     {"seed", '\0', OPTION_SEED, "N", 0, 9007199254740991.0, NULL, AT(seed), "Answer", "random",
      "Where the random numbers begin: the same seed, prompt and settings give the same answer."},
+
+    {"session", '\0', OPTION_SESSION, "NAME", 0, 0, NULL, AT(session), "Conversation", NULL,
+     "Go on with the conversation of this name, or begin it. It is kept until hearth sessions "
+     "remove "
+     "NAME: what was said, and what was computed of it."},
+    STATE_OPTION(AT(state)),
+    {"no-store", '\0', OPTION_FLAG, NULL, 0, 0, NULL, AT(no_store), "Conversation", NULL,
+     "Write nothing of a conversation to the disk: when it was idle, all of it is computed again."},
+    {"idle", '\0', OPTION_DURATION, "TIME", 0, 0, NULL, AT(idle_ns), "Conversation", NULL,
+     "When a conversation was not used for so long (500ms, 90s, 5m, 1.5h; 0: at once; or never), "
+     "its "
+     "memory is given back; it goes on from the disk."},
+    {"overflow", '\0', OPTION_CHOICE, "HOW", 0, 0, overflows, AT(overflow), "Conversation",
+     "error, or as the conversation was begun",
+     "What happens when the context is full: an error, the end of the answer, or the oldest turns "
+     "are left out of what the model sees, but not the system message."},
 
     {"temp", '\0', OPTION_REAL, "T", 0, 100, NULL, SAMPLING(temperature), "Sampling", NULL,
      "How bold the choice of words is. 0 always takes the most probable token."},
@@ -398,7 +537,8 @@ static const struct option run_options[] = {
 
     {"json", '\0', OPTION_FLAG, NULL, 0, 0, NULL, AT(json), "Output", NULL,
      "Print one JSON object at the end: text, stop (end, length, stop_string, context or "
-     "cancelled), prompt_ids, ids, seed, timings, memory."},
+     "cancelled), prompt_ids, ids, miss (why not more was known), dropped_messages, seed, timings, "
+     "memory."},
     {"verbose", 'v', OPTION_FLAG, NULL, 0, 0, NULL, AT(verbose), "Output", NULL,
      "Say times and memory on standard error after each answer."},
 };
@@ -412,6 +552,8 @@ static const struct operand run_operands[] = {
 static const struct example run_examples[] = {
     {"hearth run MODEL.gguf", "A conversation; /help in it says what else it can do."},
     {"hearth run MODEL.gguf \"Why is the sky blue?\"", "One answer."},
+    {"hearth run MODEL.gguf --session plans",
+     "A conversation that is kept, and goes on where it was the next time."},
     {"git diff | hearth run MODEL.gguf \"Write a commit message for this:\"",
      "One answer to a prompt and a text."},
     {"hearth run MODEL.gguf --temp 0 -n 64 --json \"Name three rivers.\" | jq -r .text",
@@ -425,6 +567,8 @@ const struct command command_run = {
     .description =
         "Answers PROMPT and leaves. Without a PROMPT, on a terminal, it holds a conversation, with "
         "line editing and a history. The answer is shown as it comes.\n\n"
+        "With --session NAME a conversation is kept, and goes on where it was: the next prompt "
+        "costs only its own tokens. hearth sessions lists, shows and removes them.\n\n"
         "Ctrl-C stops the answer; a second one leaves. A text that is piped in belongs to the "
         "prompt and is read to its end before the answer begins; a program that leaves standard "
         "input open should give </dev/null.",

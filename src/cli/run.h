@@ -7,6 +7,7 @@
 
 #include "cli/answer.h"
 #include "cli/command.h"
+#include "cli/state.h"
 
 enum spec_type { SPEC_NGRAM, SPEC_NONE };
 
@@ -17,7 +18,11 @@ struct run_settings {
     int64_t seed; /* negative: a random one */
     const char *system;
     int kv_type, spec_type, mirostat; /* indices of their choices */
-    bool raw, json, verbose;
+    const char *session;              /* the name of a conversation that is kept; may be NULL */
+    struct state_settings state;
+    uint64_t idle_ns;
+    int overflow; /* enum hearth_overflow; negative: as the conversation has it */
+    bool raw, no_store, json, verbose;
     struct text_list stop, logit_bias, dry_breakers;
     struct hearth_sampling sampling;
 };
@@ -25,6 +30,7 @@ struct run_settings {
 struct run {
     const struct run_settings *settings;
     struct loaded loaded;
+    struct hearth_store *store; /* may be NULL */
     struct hearth_sessions *sessions;
     struct hearth_session *session;
     uint32_t context;                /* tokens that the conversation may have */
@@ -36,6 +42,8 @@ struct run {
 /* Says on standard error, once, that a model without a template completes text. */
 void run_say_plain(const struct run *run);
 struct answer_options run_answer_options(const struct run *run);
+/* What must be known of an answer besides its text, whether or not anybody asked. */
+void run_say_ending(const struct run *run, const struct answer *answer);
 
 /* {"role": role, "content": text}, with U+FFFD for bytes that are no UTF-8; NULL without memory. */
 json_t *run_message(const char *role, struct text text);
@@ -44,6 +52,13 @@ int run_append(struct hearth_session *session, const char *role, struct text tex
                struct hearth_error *err);
 /* The conversation's messages; NULL on failure. */
 json_t *run_messages(const struct hearth_session *session, struct hearth_error *err);
+int run_set_messages(struct hearth_session *session, const json_t *messages,
+                     struct hearth_error *err);
+bool run_has_role(const json_t *message, const char *role);
+/* The text of the system message that begins them; NULL where there is none. */
+const char *run_system_text(const json_t *messages);
+/* Puts such a message, and no other system message, at their beginning. */
+void run_set_system(json_t *messages, const char *text);
 
 /* A conversation on the terminal, until the user leaves. */
 enum exit_code chat_run(struct run *run);

@@ -20,3 +20,16 @@ bool state_path(const char *name, char path[STATE_PATH_BYTES])
     snprintf(path + size, STATE_PATH_BYTES - (size_t)size, "/%s", name);
     return true;
 }
+
+int state_open_store(const struct state_settings *settings, struct hearth_store **out,
+                     struct hearth_error *err)
+{
+    char path[STATE_PATH_BYTES];
+    struct hearth_store_options options = {.directory = settings->store};
+    if (!options.directory && !state_path("store", path))
+        return error_set(err, HEARTH_E_IO,
+                         "there is no directory to keep conversations in (--store names one)");
+    if (!options.directory)
+        options.directory = path;
+    return hearth_store_open(&options, out, err);
+}

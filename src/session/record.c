@@ -5,6 +5,7 @@
 
 #include "base/memory.h"
 #include "base/sum.h"
+#include "session/store.h"
 
 #define VERSION 1
 #define FLAG_EDITED 1u
@@ -276,5 +277,32 @@ int record_messages(struct text bytes, struct text *messages, size_t *count,
         *messages = head.messages;
         *count = head.message_count;
     }
+    return status;
+}
+
+int hearth_store_messages(struct hearth_store *store, const char *key, char **text, size_t *size,
+                          struct hearth_error *err)
+{
+    struct buffer record;
+    struct text messages;
+    size_t count;
+    char *copy = NULL;
+    buffer_init(&record, SIZE_MAX);
+    int status = store->calls->get(store, key, &record, err);
+    if (!status)
+        status = record_messages(buffer_text(&record), &messages, &count, err);
+    if (!status) {
+        copy = mem_alloc(messages.size + 1);
+        if (!copy)
+            status = error_set(err, HEARTH_E_MEMORY, "no memory for the messages");
+    }
+    if (!status) {
+        memcpy(copy, messages.data, messages.size);
+        copy[messages.size] = '\0';
+        *text = copy;
+        if (size)
+            *size = messages.size;
+    }
+    buffer_finish(&record);
     return status;
 }

@@ -19,8 +19,8 @@ cp "$scratch/out" "$scratch/plain"
 # one object with everything in it, and the same text
 run 0 run "$model" 'Name a colour.' --temp 0 -n 8 --json
 err_empty
-json 'list(o) == ["text", "stop", "prompt_ids", "ids", "miss", "seed", "timings",
-    "memory"]'
+json 'list(o) == ["text", "stop", "prompt_ids", "ids", "miss",
+    "dropped_messages", "seed", "timings", "memory"]'
 json 'sorted(o["timings"]) == sorted(["load_ms", "cached_tokens", "prompt_tokens", "prompt_ms",
     "prompt_tokens_per_s", "first_token_ms", "tokens", "decode_ms", "tokens_per_s", "drafted",
     "accepted"])'
@@ -56,9 +56,12 @@ run 0 run "$model" --raw 'one two three four five six seven' -n 3 --temp 0 --jso
 json 'o["stop"] == "length" and len(o["ids"]) == 3'
 run 0 run "$model" --raw '1, 2, 3, 4, 5, 6,' -n 30 --temp 0 --stop 9 --json
 json 'o["stop"] == "stop_string" and "9" not in o["text"] and "8" in o["text"]'
-run 0 run "$model" --raw '1, 2, 3, 4,' --temp 0 -c 16 --json
-json 'o["stop"] == "context" and len(o["ids"]) + len(o["prompt_ids"]) == 17'
-err_has 'the context of 16 tokens is full'
+for overflow in error stop; do # both keep and show the text, and say the numbers
+    run $([ $overflow = stop ]; echo $?) run "$model" --raw '1, 2, 3, 4,' --temp 0 -c 16 --json \
+        --overflow $overflow
+    json 'o["stop"] == "context" and len(o["ids"]) + len(o["prompt_ids"]) == 17'
+    err_has 'fill the context of 16'
+done
 run 0 run "$model" --raw '1, 2,' -n 1 --temp 0 --logit-bias 3-inf --logit-bias 42+1000 --json
 json 'o["ids"] == [42]'
 run 1 run "$model" 'This prompt, with the template around it, is longer than that.' -c 16
@@ -86,7 +89,7 @@ done
 same --temp 0 -n 60 --stop 'seven, ei'
 json 'o["stop"] == "stop_string" and o["text"].endswith("six, ")'
 for context in 69 70 71 72 75; do
-    same --temp 0 -c $context
+    same --temp 0 -c $context --overflow stop
     json "o['stop'] == 'context' and len(o['ids']) + len(o['prompt_ids']) == $context + 1"
 done
 same --temp 1.2 --seed 4 -n 60

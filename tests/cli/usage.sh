@@ -2,7 +2,7 @@
 # What the command line promises without a model: help, errors, exit codes, man pages, completions.
 . "$(dirname "$0")/common.sh"
 
-commands='run inspect tokenize perplexity bench completion help'
+commands='run sessions inspect tokenize perplexity bench completion help'
 
 # results on standard output, talk on standard error
 run 0 --version
