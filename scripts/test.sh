@@ -50,7 +50,7 @@ compare_templates() {
 if [ "$all" = --all ]; then
     check release
     check asan
-    check tsan -L 'base|kv|infer'
+    check tsan -L 'base|kv|infer|store'
     CC=clang cmake -S . -B build-clang -G Ninja > /dev/null
     cmake --build build-clang
     # without what takes minutes in an emulator and tests no kernel by itself

@@ -597,6 +597,8 @@ static int salvage_row(struct database *database, sqlite3_stmt *row, uint64_t *c
     };
     const char *bytes = sqlite3_column_blob(row, 6);
     struct text record = {bytes, (size_t)sqlite3_column_bytes(row, 6)};
+    if (!bytes && sqlite3_errcode(sqlite3_db_handle(row)) == SQLITE_NOMEM)
+        return failed(database, SQLITE_NOMEM, err);
     record_sum(database, key, record, sum);
     if (!column_sum(row, 7, expected) || memcmp(sum, expected, SUM_BYTES) != 0 ||
         record.size > DATABASE_RECORD_MAX || database_find(database, key, NULL) == 0)
@@ -604,6 +606,13 @@ static int salvage_row(struct database *database, sqlite3_stmt *row, uint64_t *c
     int status = database_put(database, key, record, &summary, err);
     *count += status == 0;
     return status;
+}
+
+/* Whether more can be hoped for behind what SQLite said. Where the disk fails, or memory is short,
+ * nothing is known about the rows: that is for another time. */
+static bool is_damage(int code)
+{
+    return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
 }
 
 /* Goes through the rows in one direction. Where a page cannot be read, rows further and further
@@ -620,8 +629,8 @@ static int salvage_rows(struct database *database, sqlite3 *damaged, bool upward
     sqlite3_stmt *rows = NULL;
     int code = sqlite3_prepare_v2(damaged, sql[upwards], -1, &rows, NULL), status = 0;
     int64_t id = upwards ? 0 : INT64_MAX, stride = 1;
-    while (rows && code != SQLITE_DONE && !status &&
-           (upwards ? id <= INT64_MAX - stride : id >= stride)) {
+    bool more = rows != NULL;
+    while (more && !status) {
         sqlite3_bind_int64(rows, 1, id);
         while (!status && (code = sqlite3_step(rows)) == SQLITE_ROW) {
             status = salvage_row(database, rows, count, err);
@@ -629,9 +638,13 @@ static int salvage_rows(struct database *database, sqlite3 *damaged, bool upward
             stride = 1;
         }
         sqlite3_reset(rows);
-        id += upwards ? stride : -stride;
+        more = is_damage(code) && stride <= INT64_MAX / 4 &&
+               (upwards ? id <= INT64_MAX - stride : id >= stride);
+        id += more ? (upwards ? stride : -stride) : 0;
         stride *= 2;
     }
+    if (!status && code != SQLITE_DONE && !is_damage(code) && code != SQLITE_ERROR)
+        status = database_error(damaged, code, err);
     sqlite3_finalize(rows);
     return status;
 }
@@ -641,8 +654,11 @@ int database_salvage(struct database *database, const char *damaged_path, uint64
 {
     sqlite3 *damaged = NULL;
     uint64_t found = 0;
-    int status = 0, flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX;
-    if (sqlite3_open_v2(damaged_path, &damaged, flags, NULL) == SQLITE_OK) {
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+    int code = sqlite3_open_v2(damaged_path, &damaged, flags, NULL), status = 0;
+    if (code != SQLITE_OK && !is_damage(code))
+        status = database_error(damaged, code, err);
+    if (code == SQLITE_OK) {
         sqlite3_db_config(damaged, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
         database_distrust(damaged);
         status = salvage_rows(database, damaged, true, &found, err);

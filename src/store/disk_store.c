@@ -9,13 +9,8 @@
 #include "base/memory.h"
 #include "base/os.h"
 #include "store/database.h"
+#include "store/database_place.h"
 #include "store/spill_folder.h"
-
-#define DATABASE_NAME "conversations.db"
-#define REBUILT_NAME "rebuilt.db"
-#define DAMAGED_MAX 1000
-#define SUSPECT_NAME "suspect" /* a file: SQLite met damage, all of it is checked at opening */
-#define PATH_BYTES_MAX 4096
 
 #define BYTES_MAX_DEFAULT ((uint64_t)8 << 30)
 /* Files that wait for the disk, with their descriptors; one more waits itself. */
@@ -41,7 +36,7 @@ struct disk_store {
     uint64_t bytes_max, bytes_kept;
     struct pending *first, **last; /* the first is being worked on */
 
-    bool suspect; /* SUSPECT_NAME was made */
+    bool suspect; /* all of the database is checked when it is opened again */
     bool unthreaded, ending;
     struct os_thread *thread; /* from the first spill on */
     _Atomic uint32_t given;   /* counts what was given to the thread, which sleeps on it */
@@ -63,11 +58,9 @@ static struct disk_store *enter(struct hearth_store *base)
 
 static void leave(struct disk_store *store)
 {
-    int fd;
     if (!store->suspect && database_is_damaged(store->database)) {
         store->suspect = true;
-        if (os_folder_create_file(store->folder, SUSPECT_NAME, &fd, NULL) == 0)
-            os_file_close(fd);
+        database_place_suspect(store->folder);
     }
     os_mutex_unlock(store->mutex);
 }
@@ -326,40 +319,47 @@ static int store_spill_create(struct hearth_store *base, uint64_t bytes, int *fd
     return status;
 }
 
-/* Checks what is to be kept and makes an element of the queue of it, which has the file then. */
+/* Whether a file is what is said of it, and may be kept for the key. */
+static int check_file(struct disk_store *store, const char *key, const struct spill_given *file,
+                      const struct store_spill *spill, struct hearth_error *err)
+{
+    uint64_t size = 0;
+    int status = strlen(key) <= DATABASE_KEY_MAX
+                     ? database_find(store->database, key, err)
+                     : error_set(err, HEARTH_E_MISSING, "no conversation has so long a key");
+    if (!status && spill->bytes > file->bytes)
+        status = error_set(err, HEARTH_E_LIMIT,
+                           "the file has %" PRIu64 " bytes, room was asked for %" PRIu64,
+                           spill->bytes, file->bytes);
+    if (!status)
+        status = os_file_size(file->fd, &size, err);
+    if (!status && size != spill->bytes)
+        status = error_set(err, HEARTH_E_IO, "the file has %" PRIu64 " bytes, not %" PRIu64, size,
+                           spill->bytes);
+    if (!status)
+        status = os_file_truncate(file->fd, size, err); /* gives back what was reserved beyond */
+    return status;
+}
+
+/* Makes an element of the queue of a file, which has it then. On failure it is closed. */
 static int begin_keeping(struct disk_store *store, const char *key, int fd,
                          const struct store_spill *spill, struct pending **out,
                          struct hearth_error *err)
 {
     struct pending *pending = MEM_NEW(struct pending);
-    int status = pending ? spill_folder_take(&store->spills, fd, &pending->file, err)
-                         : error_set(err, HEARTH_E_MEMORY, "no memory for a file to be kept");
+    struct spill_given file = {.fd = fd};
+    int status = spill_folder_take(&store->spills, fd, &file, err);
+    if (!status)
+        status = check_file(store, key, &file, spill, err);
+    if (!status && !pending)
+        status = error_set(err, HEARTH_E_MEMORY, "no memory for a file to be kept");
     if (status) {
-        os_file_close(fd);
+        spill_folder_discard(&store->spills, &file);
         mem_free(pending);
         return status;
     }
-    status = strlen(key) <= DATABASE_KEY_MAX
-                 ? database_find(store->database, key, err)
-                 : error_set(err, HEARTH_E_MISSING, "no conversation has so long a key");
-    if (!status && spill->bytes > pending->file.bytes)
-        status = error_set(err, HEARTH_E_LIMIT,
-                           "the file has %" PRIu64 " bytes, room was asked for %" PRIu64,
-                           spill->bytes, pending->file.bytes);
-    uint64_t size = 0;
-    if (!status)
-        status = os_file_size(fd, &size, err);
-    if (!status && size != spill->bytes)
-        status = error_set(err, HEARTH_E_IO, "the file has %" PRIu64 " bytes, not %" PRIu64, size,
-                           spill->bytes);
-    if (!status)
-        status = os_file_truncate(fd, size, err); /* gives back what was reserved beyond */
-    if (status) {
-        spill_folder_discard(&store->spills, &pending->file);
-        mem_free(pending);
-        return status;
-    }
-    pending->file.bytes = size;
+    file.bytes = spill->bytes;
+    pending->file = file;
     pending->spill = *spill;
     memcpy(pending->key, key, strlen(key) + 1);
     *out = pending;
@@ -461,116 +461,6 @@ static int open_folder(struct disk_store *store, const char *directory, struct h
     return status;
 }
 
-static bool is_there(const struct disk_store *store, const char *name)
-{
-    uint64_t size;
-    return os_folder_file_size(store->folder, name, &size, NULL) != HEARTH_E_MISSING;
-}
-
-/* The path of a file in the store's directory, for SQLite. One that begins like a URI would be
- * taken for one. */
-static int make_path(const char *directory, const char *name, char path[PATH_BYTES_MAX],
-                     struct hearth_error *err)
-{
-    int size =
-        snprintf(path, PATH_BYTES_MAX, "%s%s/%s", directory[0] == '/' ? "" : "./", directory, name);
-    return size < PATH_BYTES_MAX ? 0 : error_set(err, HEARTH_E_ARGUMENT, "the path is too long");
-}
-
-/* Opens or makes a database. Its file is made here, so that it, and what SQLite puts beside it, is
- * the user's alone. */
-static int open_file(struct disk_store *store, const char *name, const char *path,
-                     struct hearth_error *err)
-{
-    int fd = -1;
-    int status = os_folder_create_file(store->folder, name, &fd, err);
-    if (!status)
-        os_file_close(fd);
-    else if (status != HEARTH_E_STATE) /* it is there */
-        return status;
-    return database_open(path, is_there(store, SUSPECT_NAME), &store->database, err);
-}
-
-/* Gives a damaged database and its WAL another name, and theirs to the one that was rebuilt. The
- * process may have ended in the midst of this before. */
-static int install_rebuilt(struct disk_store *store, char name[64], struct hearth_error *err)
-{
-    char wal[80];
-    int number = 0, status = 0;
-    bool present = is_there(store, DATABASE_NAME);
-    do {
-        if (number == DAMAGED_MAX)
-            return error_set(err, HEARTH_E_LIMIT, "there are %d damaged databases already", number);
-        snprintf(name, 64, "damaged-%d.db", ++number);
-        snprintf(wal, sizeof wal, "%s-wal", name);
-    } while ((present && is_there(store, name)) || is_there(store, wal));
-    if (present)
-        status = os_folder_rename(store->folder, DATABASE_NAME, name, err);
-    if (!status && is_there(store, DATABASE_NAME "-wal"))
-        status = os_folder_rename(store->folder, DATABASE_NAME "-wal", wal, err);
-    if (!status)
-        status = os_folder_rename(store->folder, REBUILT_NAME, DATABASE_NAME, err);
-    return status;
-}
-
-/* Makes a database of what can be read of the damaged one, which is whole before the damaged one is
- * renamed: whatever ends the process, this is begun anew or has been done. */
-static int rebuild(struct disk_store *store, const char *directory, const char *damaged,
-                   uint64_t *found, struct hearth_error *err)
-{
-    char path[PATH_BYTES_MAX];
-    os_folder_remove(store->folder, REBUILT_NAME, NULL);
-    os_folder_remove(store->folder, REBUILT_NAME "-wal", NULL);
-    int status = make_path(directory, REBUILT_NAME, path, err);
-    if (!status)
-        status = open_file(store, REBUILT_NAME, path, err);
-    if (!status)
-        status = database_salvage(store->database, damaged, found, err);
-    database_close(store->database);
-    store->database = NULL;
-    return status ? status : os_folder_sync(store->folder, err);
-}
-
-static int replace_database(struct disk_store *store, const char *directory, const char *path,
-                            struct hearth_error *note, struct hearth_error *err)
-{
-    char name[64];
-    uint64_t found = 0;
-    struct hearth_error cause = *note;
-    int status = rebuild(store, directory, path, &found, err);
-    if (!status)
-        status = install_rebuilt(store, name, err);
-    if (!status)
-        status = open_file(store, DATABASE_NAME, path, err);
-    if (!status)
-        error_set(note, HEARTH_E_FORMAT,
-                  "%s: %s; it lies in %s, and %" PRIu64 " conversations could be read from it",
-                  directory, cause.text, name, found);
-    return status;
-}
-
-static int open_database(struct disk_store *store, const char *directory, struct hearth_error *note,
-                         struct hearth_error *err)
-{
-    char path[PATH_BYTES_MAX], name[64];
-    struct hearth_error cause;
-    int status = make_path(directory, DATABASE_NAME, path, err);
-    if (!status && !is_there(store, DATABASE_NAME) && is_there(store, REBUILT_NAME))
-        status = install_rebuilt(store, name, err);
-    if (status)
-        return status;
-    status = open_file(store, DATABASE_NAME, path, &cause);
-    if (status == HEARTH_E_FORMAT) {
-        *note = cause;
-        status = replace_database(store, directory, path, note, err);
-    } else if (status) {
-        error_set(err, status, "%s", cause.text);
-    }
-    if (!status)
-        os_folder_remove(store->folder, SUSPECT_NAME, NULL);
-    return status;
-}
-
 /* What was asked for, or a part of what is free and of what is kept already. */
 static uint64_t choose_limit(const struct disk_store *store, uint64_t wanted)
 {
@@ -588,7 +478,8 @@ static int open_all(struct disk_store *store, const struct hearth_store_options 
         return error_set(err, HEARTH_E_MEMORY, "no memory for a store");
     int status = open_folder(store, options->directory, err);
     if (!status)
-        status = open_database(store, options->directory, note, err);
+        status =
+            database_place_open(store->folder, options->directory, &store->database, note, err);
     if (!status)
         status = spill_folder_sweep(&store->spills, store->database, &store->bytes_kept, err);
     if (!status)

@@ -222,9 +222,9 @@ static void forged_rows_are_not_believed(void **state)
     (void)state;
     static const char *const forgeries[] = {
         "UPDATE record SET bytes = (SELECT bytes FROM record WHERE id = 2) WHERE id = 1",
-        "UPDATE conversation SET record_sum = (SELECT record_sum FROM conversation WHERE id = 2),"
-        " record_bytes = 450 WHERE id = 1;"
-        "UPDATE record SET bytes = (SELECT bytes FROM record WHERE id = 2) WHERE id = 1",
+        ("UPDATE conversation SET record_sum = (SELECT record_sum FROM conversation WHERE id = 2),"
+         " record_bytes = 450 WHERE id = 1;"
+         "UPDATE record SET bytes = (SELECT bytes FROM record WHERE id = 2) WHERE id = 1"),
         "UPDATE conversation SET record_sum = x'00' WHERE id = 1",
         "UPDATE record SET bytes = x'' WHERE id = 1",
         "UPDATE spill SET tokens = 5 WHERE id = 1",
@@ -232,8 +232,7 @@ static void forged_rows_are_not_believed(void **state)
         "UPDATE spill SET identity = 'x' WHERE id = 1",
         "UPDATE spill SET file = '../conversations.db' WHERE id = 1",
         "UPDATE spill SET file = '', bytes = -1 WHERE id = 1",
-        "UPDATE spill SET file = 'x' WHERE id = 11; UPDATE spill SET file = (SELECT file FROM spill"
-        " WHERE id = 21) || 'x' WHERE id = 1",
+        "UPDATE spill SET file = (SELECT file FROM spill WHERE id = 21) || 'x' WHERE id = 1",
         "UPDATE spill SET bytes = 9223372036854775807 WHERE id = 1",
     };
     for (unsigned i = 0; i < sizeof forgeries / sizeof forgeries[0]; i++) {

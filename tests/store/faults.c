@@ -362,6 +362,64 @@ static void any_call_of_sqlite_may_fail(void **state)
     }
 }
 
+/* A store whose database wants to be rebuilt, with all records whole. */
+static void begin_damaged(struct history *history)
+{
+    char path[100];
+    sqlite3 *handle = NULL;
+    begin(history);
+    struct hearth_store *store = store_open_unthreaded(history->path, LIMIT);
+    for (unsigned k = 0; k < KEYS; k++)
+        do_put(history, store, k, 5);
+    hearth_store_close(store);
+    snprintf(path, sizeof path, "%s/conversations.db", history->path);
+    assert_int_equal(sqlite3_open(path, &handle), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(handle, "DROP INDEX spill_used", NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(handle), SQLITE_OK);
+}
+
+static void open_and_close(struct history *history)
+{
+    struct hearth_store_options options = {.directory = history->path, .bytes_max = LIMIT};
+    struct hearth_store *store = NULL;
+    struct hearth_error err = {0};
+    if (hearth_store_open(&options, &store, &err) == 0)
+        hearth_store_close(store);
+    else
+        history->failed++;
+}
+
+static void a_database_is_rebuilt_whatever_failed_before(void **state)
+{
+    (void)state;
+    unsigned descriptors = descriptors_open();
+    for (int sqlite = 0; sqlite < 2; sqlite++) {
+        unsigned long failed = 0, at = 0;
+        for (bool reached = true; reached;) {
+            struct history history;
+            struct plan plan = {.fault = OS_FAULT_IO, .at = ++at};
+            struct os_file_faults faults = {decide, &plan};
+            begin_damaged(&history);
+            if (sqlite)
+                sqlite_calls.plan = plan;
+            else
+                os_file_faults(&faults);
+            open_and_close(&history);
+            os_file_faults(NULL);
+            reached = (sqlite ? sqlite_calls.plan.calls : plan.calls) >= at;
+            sqlite_calls.plan.at = 0;
+            check(&history, false);
+            assert_true(file_size(history.path, "damaged-1.db") > 0);
+            assert_int_equal(file_size(history.path, "rebuilt.db"), -1);
+            assert_int_equal(descriptors_open(), descriptors);
+            folder_remove(history.path);
+            failed += history.failed > 0;
+        }
+        print_message("%lu calls, %lu of them seen to fail\n", at - 1, failed);
+        assert_true(failed > 0);
+    }
+}
+
 static void any_allocation_may_fail(void **state)
 {
     (void)state;
@@ -415,6 +473,7 @@ int main(void)
         cmocka_unit_test(any_call_may_fail_where_files_have_names),
         cmocka_unit_test(the_thread_may_meet_a_failure),
         cmocka_unit_test(any_call_of_sqlite_may_fail),
+        cmocka_unit_test(a_database_is_rebuilt_whatever_failed_before),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(any_allocation_of_sqlite_may_fail),
     };
