@@ -92,6 +92,11 @@ struct hearth_sessions_options { /* zeroed: the defaults */
     uint64_t idle_ns;
     uint32_t context_max; /* tokens of a conversation; 0: the model's own limit */
     uint32_t answers_max; /* computed at once; 0: 8 */
+    /* While the machine, or this process's control group, is short of memory, give back working
+     * memory, then conversations that do not run, as hearth_sessions_shed does, then the pages of
+     * idle weights. Each step looks, at most once a second, and none is to wait much longer. */
+    bool watch_pressure;
+    const char *pressure_root; /* for tests: where the system's files are; NULL: "" */
 };
 
 /* The engine is used by nobody else until the conversations are closed. */
@@ -275,7 +280,8 @@ HEARTH_API uint64_t hearth_sessions_shed(struct hearth_sessions *sessions, uint6
 struct hearth_sessions_state {
     size_t sessions; /* in memory: opened, or not (yet) in the store alone */
     size_t waiting, running;
-    size_t held; /* conversations whose context has not been disposed */
+    size_t held;       /* conversations whose context has not been disposed */
+    unsigned pressure; /* how short memory is, where that is watched: 0 not, 1 some, 2 much */
     struct hearth_engine_memory memory;
 };
 HEARTH_API void hearth_sessions_state(const struct hearth_sessions *sessions,

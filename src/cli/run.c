@@ -350,6 +350,7 @@ static int open_session(struct run *run, struct hearth_error *err)
     struct hearth_sessions_options options = {
         .store = run->store,
         .idle_ns = settings->idle_ns ? settings->idle_ns : HEARTH_IDLE_AT_ONCE,
+        .watch_pressure = true,
     };
     run->context = hearth_engine_context(run->loaded.engine);
     int status =

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "base/os.h"
 #include "infer/engine.h"
 #include "kv/image.h"
 
@@ -67,6 +68,7 @@ void hearth_engine_rest(struct hearth_engine *engine)
     for (size_t i = 0; i < engine->sequence_count; i++, sequence = sequence->next)
         sequence->logit_rows = 0;
     forward_release(engine->forward);
+    os_heap_trim();
 }
 
 /* How many tokens of `ids` the sequence holds and could go on from. */

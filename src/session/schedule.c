@@ -7,6 +7,7 @@
 #include "session/keep.h"
 #include "session/overflow.h"
 #include "session/plan.h"
+#include "session/relief.h"
 #include "session/sessions.h"
 #include "session/share.h"
 
@@ -600,10 +601,11 @@ static void admit(struct hearth_sessions *sessions)
 void hearth_sessions_step(struct hearth_sessions *sessions, uint64_t *wait_ns)
 {
     end_unwanted(sessions);
+    relief_step(sessions);
     admit(sessions);
     struct plan plan = plan_step(sessions);
     if (plan.answering == 0 && plan.prompt_rows == 0) {
-        uint64_t wait = rest_idle(sessions);
+        uint64_t wait = relief_wait(sessions, rest_idle(sessions));
         *wait_ns = sessions->requests ? 0 : wait;
         return;
     }

@@ -495,8 +495,9 @@ int hearth_session_messages(const struct hearth_session *session, char **text, s
 void hearth_sessions_state(const struct hearth_sessions *sessions,
                            struct hearth_sessions_state *out)
 {
-    *out =
-        (struct hearth_sessions_state){.sessions = sessions->count, .running = sessions->running};
+    *out = (struct hearth_sessions_state){.sessions = sessions->count,
+                                          .running = sessions->running,
+                                          .pressure = (unsigned)sessions->pressure.level};
     for (const struct hearth_request *r = sessions->requests; r; r = r->next)
         out->waiting += r->state == REQUEST_WAITING;
     for (const struct hearth_session *s = sessions->awake.first; s; s = s->next)

@@ -8,6 +8,7 @@
 #include "session/guess.h"
 #include "session/history.h"
 #include "session/plan.h"
+#include "session/pressure.h"
 #include "session/spill.h"
 
 enum request_state {
@@ -88,6 +89,9 @@ struct hearth_sessions {
     struct spiller spiller;
     uint64_t worked_ns; /* when the engine was last used */
     bool rested;        /* and has given its working memory back since */
+    struct pressure pressure;
+    bool looked;        /* at the system's memory, */
+    uint64_t looked_ns; /* at last then */
     size_t count;
     struct hearth_session **buckets; /* by key, [bucket_count]: a power of two */
     size_t bucket_count;

@@ -30,6 +30,8 @@ void open_room_with(struct room *room, size_t m, const struct hearth_engine_opti
         .unix_seconds = 1000000000,
         .idle_ns = room->idle_ns,
         .context_max = context_max,
+        .watch_pressure = room->pressure_root != NULL,
+        .pressure_root = room->pressure_root,
     };
     room->now = 0;
     assert_int_equal(hearth_engine_open(models[m], engine, &room->engine, NULL), 0);

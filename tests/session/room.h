@@ -23,11 +23,12 @@ struct room {
     struct hearth_engine *engine;
     struct hearth_sessions *sessions;
     struct hearth_store *store; /* where it is opened, the conversations are kept there */
+    const char *pressure_root;  /* where it is set, pressure is watched there */
     uint64_t idle_ns;
     uint64_t now;
 };
 
-/* `room` is zeroed but for store and idle_ns. */
+/* `room` is zeroed but for store, pressure_root and idle_ns. */
 void open_room_with(struct room *room, size_t m, const struct hearth_engine_options *engine,
                     uint32_t context_max);
 void open_room(struct room *room, size_t m, uint64_t kv_bytes_max, uint32_t context_max);
