@@ -18,7 +18,7 @@
 
 #include "base/memory.h"
 
-#define BACKLOG 128
+#define BACKLOG 512
 
 /* ---- TCP ---- */
 

@@ -9,15 +9,15 @@
 #include "base/os.h"
 #include "server/http_access.h"
 
-#define TAKEN_MIN ((size_t)16 << 10)   /* a reader's least pace: this or all, per write_ms */
-#define LINGER_MAX ((size_t)256 << 10) /* bytes that are read only to be dropped */
+#define TAKEN_MIN ((size_t)16 << 10) /* a reader's least pace: this or all, per write_ms */
 
 /* ---- deadlines ---- */
 
 static void set_timer(struct http_connection *connection, uint32_t ms)
 {
     struct timeval after = {.tv_sec = (long)(ms / 1000), .tv_usec = (long)(ms % 1000) * 1000};
-    event_add(connection->timer, &after);
+    if (event_add(connection->timer, &after) != 0)
+        http_connection_doom(connection); /* nothing waits without a deadline */
 }
 
 static void stop_timer(struct http_connection *connection)
@@ -229,7 +229,8 @@ static void step(struct http_connection *connection)
 static void read_requests(struct http_connection *connection)
 {
     struct evbuffer *input = bufferevent_get_input(connection->bev);
-    while (connection->state == HTTP_WAITING || connection->state == HTTP_READING) {
+    while (!connection->doomed &&
+           (connection->state == HTTP_WAITING || connection->state == HTTP_READING)) {
         size_t size = evbuffer_get_contiguous_space(input);
         if (size == 0)
             return;
@@ -302,10 +303,7 @@ static void on_readable(struct bufferevent *bev, void *context)
     if (connection->doomed)
         return;
     if (connection->state == HTTP_LINGERING) {
-        connection->lingered += evbuffer_get_length(input);
         evbuffer_drain(input, SIZE_MAX);
-        if (connection->lingered > LINGER_MAX)
-            http_connection_close(connection);
         return;
     }
     read_requests(connection);
@@ -409,7 +407,8 @@ void http_connection_open(struct http_server *server, int fd, const struct http_
     server->connection_count++;
     bufferevent_setcb(connection->bev, on_readable, on_written, on_event, connection);
     wait_for_request(connection);
-    bufferevent_enable(connection->bev, EV_READ | EV_WRITE);
+    if (bufferevent_enable(connection->bev, EV_READ | EV_WRITE) != 0)
+        http_connection_doom(connection);
 }
 
 struct http_connection *http_connection_longest_waiting(const struct http_server *server)

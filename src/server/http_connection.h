@@ -64,7 +64,6 @@ struct http_connection {
     size_t body_counted; /* of this body in bodies_size */
     uint64_t taken;      /* bytes that the client took, ever */
     uint64_t taken_due;  /* what `taken` must reach until the timer fires */
-    size_t lingered;     /* bytes read and dropped while lingering */
     bool close_after;    /* no further request */
     bool finished_input; /* the client ended its sending side */
     bool write_timed;    /* the timer watches the client's reading */

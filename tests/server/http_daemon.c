@@ -7,6 +7,7 @@
 #include <event2/event.h>
 #include <unistd.h>
 
+#include "base/memory.h"
 #include "base/os.h"
 #include "server/http.h"
 
@@ -14,6 +15,7 @@
 
 struct counts {
     unsigned gone, resumed, pauses, smuggled, answered;
+    size_t produced; /* bytes of streams */
 };
 
 struct daemon {
@@ -81,7 +83,10 @@ static void start_timer(struct job *job, event_callback_fn callback, size_t ms)
 {
     struct timeval after = {(time_t)(ms / 1000), (suseconds_t)(ms % 1000) * 1000};
     job->timer = evtimer_new(job->daemon->base, callback, job);
-    event_add(job->timer, &after);
+    if (!job->timer) /* one allocation was made to fail; what is tested is not this program */
+        job->timer = evtimer_new(job->daemon->base, callback, job);
+    if (event_add(job->timer, &after) != 0)
+        event_add(job->timer, &after);
 }
 
 /* ---- handlers ---- */
@@ -144,6 +149,7 @@ static void pump(void *context)
         for (size_t i = 0; i < size; i++)
             bytes[i] = (char)('a' + (job->left - i) % 26);
         job->left -= size;
+        job->daemon->counts.produced += size;
         if (!http_stream_write(job->exchange, (struct text){bytes, size})) {
             job->daemon->counts.pauses++;
             return;
@@ -225,6 +231,14 @@ static void drain(void *context, struct http_exchange *exchange)
     http_respond(exchange, 200, "text/plain", TEXT("draining\n"));
 }
 
+/* The n-th allocation from here fails, libevent's included. */
+static void fail_allocation(void *context, struct http_exchange *exchange)
+{
+    (void)context;
+    mem_fail_nth(parameter(exchange, "n", 0));
+    http_respond(exchange, 204, NULL, TEXT(""));
+}
+
 static void stats(void *context, struct http_exchange *exchange)
 {
     struct daemon *daemon = context;
@@ -233,10 +247,10 @@ static void stats(void *context, struct http_exchange *exchange)
     os_process_memory(&memory);
     buffer_init(&body, 1024);
     buffer_format(&body,
-                  "gone=%u resumed=%u pauses=%u smuggled=%u answered=%u connections=%zu "
-                  "private=%llu\n",
+                  "gone=%u resumed=%u pauses=%u smuggled=%u answered=%u produced=%zu "
+                  "connections=%zu private=%llu\n",
                   daemon->counts.gone, daemon->counts.resumed, daemon->counts.pauses,
-                  daemon->counts.smuggled, daemon->counts.answered,
+                  daemon->counts.smuggled, daemon->counts.answered, daemon->counts.produced,
                   http_server_connections(daemon->server),
                   (unsigned long long)memory.private_bytes);
     http_respond_buffer(exchange, 200, "text/plain", &body);
@@ -263,6 +277,7 @@ static const struct http_route more_routes[] = {
     {HTTP_METHOD_GET, "/events", events, false, false, 0},
     {HTTP_METHOD_GET, "/aborted", aborted, false, false, 0},
     {HTTP_METHOD_GET, "/stats", stats, true, false, 0},
+    {HTTP_METHOD_POST, "/fail", fail_allocation, false, false, 0},
     {HTTP_METHOD_POST, "/drain", drain, false, false, 0},
 };
 
@@ -361,8 +376,14 @@ static int serve(struct daemon *daemon, const char *where)
     return status ? 1 : 0;
 }
 
+static void *reallocate(void *old, size_t size)
+{
+    return mem_realloc_array(old, size, 1);
+}
+
 int main(int argc, char **argv)
 {
+    event_set_mem_functions(mem_alloc, reallocate, mem_free);
     struct daemon daemon = {.base = event_base_new(), .options = http_options_default()};
     daemon.access.hosts = daemon.hosts;
     daemon.access.origins = daemon.origins;

@@ -105,6 +105,9 @@ int dial(const struct served *served)
     assert_true(fd >= 0);
     if (local)
         memcpy(un.sun_path, served->path, strnlen(served->path, sizeof un.sun_path - 1));
+    if (served->receive_buffer)
+        setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &served->receive_buffer,
+                   sizeof served->receive_buffer);
     const void *address = local ? (const void *)&un : (const void *)&in;
     int status = connect(fd, address, local ? sizeof un : sizeof in);
     assert_int_equal(status, 0);
@@ -184,6 +187,15 @@ static void take_head(int fd, struct answer *answer)
     answer->closed = strstr(answer->head, "\r\nConnection: close\r\n") != NULL;
 }
 
+static void make_room(struct answer *answer, size_t size)
+{
+    if (answer->body_size + size + 1 <= answer->body_room)
+        return;
+    answer->body_room = 2 * (answer->body_size + size + 1);
+    answer->body = realloc(answer->body, answer->body_room);
+    assert_non_null(answer->body);
+}
+
 static void take_chunks(int fd, struct answer *answer)
 {
     for (;;) {
@@ -201,7 +213,7 @@ static void take_chunks(int fd, struct answer *answer)
             assert_memory_equal(end, "\r\n", 2);
             return;
         }
-        answer->body = realloc(answer->body, answer->body_size + size + 1);
+        make_room(answer, size);
         take_exactly(fd, answer->body + answer->body_size, size);
         answer->body_size += size;
         take_exactly(fd, end, 2);
@@ -213,7 +225,7 @@ static void take_chunks(int fd, struct answer *answer)
 static void take_until_end(int fd, struct answer *answer)
 {
     for (;;) {
-        answer->body = realloc(answer->body, answer->body_size + 65537);
+        make_room(answer, 65536);
         ssize_t got = take(fd, answer->body + answer->body_size, 65536, PATIENCE_MS);
         assert_true(got >= 0);
         if (got == 0)
@@ -229,15 +241,16 @@ void hear(int fd, bool head_only, struct answer *answer)
     const char *length = strstr(answer->head, "\r\nContent-Length: ");
     bool chunked = strstr(answer->head, "\r\nTransfer-Encoding: chunked\r\n") != NULL;
     assert_false(length && chunked);
-    answer->body = malloc(1);
+    make_room(answer, 0);
     if (head_only || answer->status == 204 || answer->status < 200) {
         ;
     } else if (chunked) {
         take_chunks(fd, answer);
     } else if (length) {
-        answer->body_size = strtoul(length + 18, NULL, 10);
-        answer->body = realloc(answer->body, answer->body_size + 1);
-        take_exactly(fd, answer->body, answer->body_size);
+        size_t size = strtoul(length + 18, NULL, 10);
+        make_room(answer, size);
+        take_exactly(fd, answer->body, size);
+        answer->body_size = size;
     } else {
         take_until_end(fd, answer);
     }

@@ -12,8 +12,9 @@
 struct served {
     int process, lifeline;
     uint16_t port;
-    char path[128]; /* of a Unix socket */
-    char said[256]; /* its first line */
+    int receive_buffer; /* of connections, in bytes; 0: the system's */
+    char path[128];     /* of a Unix socket */
+    char said[256];     /* its first line */
 };
 
 /* Starts a daemon; the arguments end with NULL. */
@@ -35,7 +36,7 @@ struct answer {
     bool closed; /* the answer said that the connection ends */
     char head[8192];
     char *body; /* chunks joined */
-    size_t body_size;
+    size_t body_size, body_room;
     unsigned chunks;
 };
 
