@@ -383,28 +383,41 @@ int history_begin_answer(struct history *history, const json_t *variables, int64
 
 /* ---- what is certain ---- */
 
-/* The ids of a prompt that has the first `count` of the messages that are shown, and then a user
- * who says `word`; allocated. */
-static int guess_prompt(const struct history *history, size_t count, const char *word,
-                        const json_t *variables, int64_t unix_seconds, uint32_t **ids,
-                        size_t *id_count)
+/* A prompt that has the first `count` of the messages that are shown, and then a user who says
+ * `word`. */
+static int render_guess(const struct history *history, size_t count, const char *word,
+                        const struct prompt_setting *setting, struct buffer *text)
 {
     json_t *shown = shown_messages(history);
     json_t *messages = json_pack("[{s:s, s:s}]", "role", "user", "content", word);
-    struct buffer text;
-    buffer_init(&text, TEXT_BYTES_MAX);
     int status = shown && messages ? 0 : HEARTH_E_MEMORY;
-    for (size_t i = 0; i < count && !status; i++)
+    for (size_t i = 0; i < count && i < json_array_size(shown) && !status; i++)
         status = json_array_insert(messages, i, json_array_get(shown, i)) ? HEARTH_E_MEMORY : 0;
     if (!status)
-        status = render_template(history, messages, variables, unix_seconds, &text, NULL);
-    if (!status)
-        status = hearth_tokenize(history->model, text.data, text.size, HEARTH_PARSE_SPECIAL, ids,
-                                 id_count, NULL);
+        status = render_template(history, messages, setting->variables, setting->unix_seconds, text,
+                                 NULL);
     json_decref(shown);
     json_decref(messages);
-    buffer_finish(&text);
     return status;
+}
+
+/* The ids that a text would become as the next prompt; allocated by base/memory.h. */
+static int guess_ids(const struct history *history, struct text text, uint32_t **ids, size_t *count)
+{
+    uint32_t *rest;
+    size_t kept, marks, rest_count;
+    int status = tokenize_rest(history, text, &kept, &marks, &rest, &rest_count, NULL);
+    if (status)
+        return status;
+    uint32_t *all = mem_alloc_array(kept + rest_count + 1, sizeof *all);
+    if (all && kept > 0)
+        memcpy(all, history->ids, kept * sizeof *all);
+    if (all && rest_count > 0)
+        memcpy(all + kept, rest, rest_count * sizeof *all);
+    hearth_free(rest);
+    *ids = all;
+    *count = kept + rest_count;
+    return all ? 0 : HEARTH_E_MEMORY;
 }
 
 static size_t common_ids(const uint32_t *a, size_t a_count, const uint32_t *b, size_t b_count)
@@ -420,19 +433,56 @@ size_t history_common_ids(const struct history *a, const struct history *b)
     return common_ids(a->ids, a->count, b->ids, b->count);
 }
 
-size_t history_stem(const struct history *history, const json_t *variables, int64_t unix_seconds)
+/* The beginning that prompts have in common whose last user says different words. `as_held`: none
+ * where they begin as what is held. */
+static int certain_ids(const struct history *history, size_t messages, bool as_held,
+                       const struct prompt_setting *setting, uint32_t **ids, size_t *count)
 {
     static const char *const words[] = {"one", "Two"}; /* not even their beginnings are the same */
-    size_t stem = history->count, count;
-    uint32_t *ids;
-    for (size_t i = 0; i < 2 && stem > 0; i++) {
-        if (history->plain || guess_prompt(history, system_messages(history), words[i], variables,
-                                           unix_seconds, &ids, &count))
-            return 0;
-        stem = common_ids(ids, count, history->ids, stem);
-        hearth_free(ids);
+    uint32_t *guesses[2] = {NULL, NULL};
+    size_t counts[2] = {0, 0};
+    int status = history->plain ? HEARTH_E_UNSUPPORTED : 0;
+    for (size_t i = 0; i < 2 && !status; i++) {
+        struct buffer text;
+        buffer_init(&text, TEXT_BYTES_MAX);
+        status = render_guess(history, messages, words[i], setting, &text);
+        if (!status && as_held &&
+            common_bytes(buffer_text(&text), buffer_text(&history->held)) == history->held.size)
+            status = HEARTH_E_MISSING;
+        if (!status)
+            status = guess_ids(history, buffer_text(&text), &guesses[i], &counts[i]);
+        buffer_finish(&text);
     }
-    return stem;
+    if (!status) {
+        *count = common_ids(guesses[0], counts[0], guesses[1], counts[1]);
+        *ids = guesses[0];
+    } else {
+        mem_free(guesses[0]);
+    }
+    mem_free(guesses[1]);
+    return status;
+}
+
+size_t history_stem(const struct history *history, const struct prompt_setting *setting)
+{
+    uint32_t *ids;
+    size_t count;
+    if (certain_ids(history, system_messages(history), false, setting, &ids, &count))
+        return 0;
+    count = common_ids(ids, count, history->ids, history->count);
+    mem_free(ids);
+    return count;
+}
+
+int history_ahead(const struct history *history, const struct prompt_setting *setting,
+                  uint32_t **ids, size_t *count)
+{
+    size_t messages = json_array_size(history->messages);
+    const json_t *last = messages ? json_array_get(history->messages, messages - 1) : NULL;
+    const char *role = json_string_value(json_object_get(last, "role"));
+    if (!role || strcmp(role, "assistant") != 0)
+        return HEARTH_E_MISSING;
+    return certain_ids(history, messages, true, setting, ids, count);
 }
 
 /* ---- what is left out ---- */

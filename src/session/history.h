@@ -58,9 +58,19 @@ int history_begin_answer(struct history *history, const json_t *variables, int64
                          struct history_prompt *prompt, struct hearth_error *err);
 /* The beginning of the ids that two have in common. */
 size_t history_common_ids(const struct history *a, const struct history *b);
+/* What a template is given beside the messages. */
+struct prompt_setting {
+    const json_t *variables; /* an object, or NULL */
+    int64_t unix_seconds;
+};
 /* How many of the ids every prompt begins with that has the same messages of the system, whatever
  * its user says; 0 where that cannot be told. */
-size_t history_stem(const struct history *history, const json_t *variables, int64_t unix_seconds);
+size_t history_stem(const struct history *history, const struct prompt_setting *setting);
+/* The ids that the next prompt will begin with, whatever its user says, where the template writes
+ * the messages otherwise than they are held, and the last is an answer. HEARTH_E_MISSING where it
+ * does not. To be given back by mem_free. */
+int history_ahead(const struct history *history, const struct prompt_setting *setting,
+                  uint32_t **ids, size_t *count);
 /* Drops more of the oldest turns, but not the last: so many that a prompt has at most `wanted`
  * tokens, or all that can be. HEARTH_E_LIMIT where there are none. The ids stay as they are. */
 int history_drop(struct history *history, const json_t *variables, int64_t unix_seconds,

@@ -173,6 +173,8 @@ static void end(struct hearth_request *request, enum hearth_stop stop)
     result->queued_ns = (request->begun ? request->begun_ns : now) - request->asked_ns;
     unlink_request(request);
     share_end(request);
+    if (request->begun && stop != HEARTH_STOP_ERROR)
+        ahead_want(request);
     session->requests--;
     session_touch(session);
     session->opened++; /* on_end may close it */
@@ -294,6 +296,7 @@ static void start(struct hearth_request *request)
         status = begin(request, &prompt, &err);
         known = status ? 0 : known_tokens(session, &prompt);
     }
+    ahead_stop(session->sessions);
     if (!status) {
         share_begin(request);
         status = reuse(request, known, &reused, &err);
@@ -306,7 +309,9 @@ static void start(struct hearth_request *request)
         request->begun = true;
         request->prompt_count = session->history.count;
         request->result.cached_tokens = reused;
-        request->result.miss = miss_of(session, &prompt, reused);
+        request->result.miss =
+            ahead_covers(session, reused) ? HEARTH_MISS_NOTHING : miss_of(session, &prompt, reused);
+        ahead_forget(session);
         session->lost = HEARTH_MISS_NOTHING;
         guess_begin(request);
         share_find_stem(request);
@@ -604,6 +609,13 @@ void hearth_sessions_step(struct hearth_sessions *sessions, uint64_t *wait_ns)
     relief_step(sessions);
     admit(sessions);
     struct plan plan = plan_step(sessions);
+    if (plan.answering == 0 && plan.prompt_rows == 0 && !sessions->requests &&
+        ahead_step(sessions)) {
+        sessions->worked_ns = sessions_now(sessions);
+        sessions->rested = false;
+        *wait_ns = 0;
+        return;
+    }
     if (plan.answering == 0 && plan.prompt_rows == 0) {
         uint64_t wait = relief_wait(sessions, rest_idle(sessions));
         *wait_ns = sessions->requests ? 0 : wait;

@@ -161,6 +161,7 @@ void session_touch(struct hearth_session *session)
 uint64_t session_forget(struct hearth_session *session, size_t kept)
 {
     const struct history *history = &session->history;
+    ahead_forget(session);
     for (const struct hearth_session *s = session->sessions->awake.first; s; s = s->next) {
         size_t common = s->held && s != session ? history_common_ids(&s->history, history) : 0;
         kept = common > kept ? common : kept;
@@ -187,6 +188,7 @@ void session_drop(struct hearth_session *session)
         remove_key(session);
     if (session->held) /* others may begin with the same system prompt */
         session_forget(session, session->stem);
+    ahead_forget(session);
     keep_finish(session);
     history_finish(&session->history);
     buffer_finish(&session->packed);

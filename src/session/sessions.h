@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 
 #include "hearth/session.h"
+#include "session/ahead.h"
 #include "session/guess.h"
 #include "session/history.h"
 #include "session/plan.h"
@@ -62,6 +63,7 @@ struct hearth_session {
     int64_t unix_seconds;  /* what its templates take for the present */
     enum hearth_miss lost; /* why what was computed is not known any more; until it is said */
     struct hearth_session_settings settings;
+    struct session_ahead ahead;
     struct history history;
     struct buffer packed; /* asleep: the history's record, and what is in it; else empty */
     size_t message_count, token_count;
@@ -95,8 +97,10 @@ struct hearth_sessions {
     size_t count;
     struct hearth_session **buckets; /* by key, [bucket_count]: a power of two */
     size_t bucket_count;
-    struct hearth_request *requests; /* by arrival */
-    bool windowed;                   /* the model has attention windows */
+    struct hearth_request *requests;        /* by arrival */
+    struct hearth_session *ahead;           /* whose next prompt is being computed, or NULL */
+    struct hearth_sequence *ahead_sequence; /* of it; NULL while requests run */
+    bool windowed;                          /* the model has attention windows */
     size_t running;
     size_t together; /* ran in the last step */
     struct pace pace;

@@ -32,7 +32,8 @@ void share_find_stem(struct hearth_request *request)
     struct hearth_session *session = request->session;
     size_t known = hearth_sequence_length(request->sequence);
     if (session->history.count - known >= SHARED_MIN)
-        session->stem = history_stem(&session->history, request->variables, session->unix_seconds);
+        session->stem = history_stem(
+            &session->history, &(struct prompt_setting){request->variables, session->unix_seconds});
 }
 
 void share_wait(struct hearth_request *request)
