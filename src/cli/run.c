@@ -366,6 +366,15 @@ static int open_session(struct run *run, struct hearth_error *err)
     return status;
 }
 
+/* A conversation in which nothing was said is not kept. */
+static void close_session(struct run *run)
+{
+    if (run->session && hearth_session_count(run->session) == 0)
+        hearth_session_remove(run->session, NULL);
+    hearth_session_close(run->session);
+    hearth_sessions_close(run->sessions);
+}
+
 static int open_run(struct run *run, struct hearth_error *err)
 {
     const struct run_settings *settings = run->settings;
@@ -408,8 +417,7 @@ static enum exit_code run_run(const struct program *program, const void *given)
             run_say_plain(&run);
         code = conversation ? chat_run(&run) : run_once(&run);
     }
-    hearth_session_close(run.session);
-    hearth_sessions_close(run.sessions);
+    close_session(&run);
     load_finish(&run.loaded);
     hearth_store_close(run.store);
     mem_free(run.bias);

@@ -121,6 +121,46 @@ def memory_of(pid):
         return sum(int(line.split()[1]) for line in file if line.startswith("RssAnon")) * 1024
 
 
+def test_in_a_conversation():
+    """/keep gives a name, /info tells, /undo and /reset are kept too; memory alone may do."""
+    t = Terminal("run", MODEL, *GREEDY)
+    t.wait_for(PROMPT)
+    t.type(b"Name a colour.\r")
+    t.wait_for(PROMPT)
+    t.type(b"/keep first\r")
+    t.wait_for(b"kept as")
+    t.wait_for(PROMPT)
+    t.type(b"And another one?\r")
+    t.wait_for(PROMPT)
+    t.type(b"/info\r")
+    check(re.search(rb'"first": 4 messages, \d+ tokens; [\d.]+ [KM]iB in memory',
+                    t.wait_for(PROMPT)), "/info tells what it takes")
+    t.type(b"/undo\r")
+    t.wait_for(PROMPT)
+    t.type(b"/keep first\r")
+    check(b"there is a conversation" in t.wait_for(PROMPT), "a name is taken once")
+    t.type(b"\x04")
+    check(t.leave() == 0 and len(messages("first")) == 2, "what was taken back is gone")
+    t = Terminal("run", MODEL, "--session", "first", *GREEDY)
+    check(b"goes on behind 2 messages" in t.wait_for(PROMPT), "it says where it goes on")
+    t.type(b"/reset\r")
+    t.wait_for(PROMPT)
+    t.type(b"\x04")
+    check(t.leave() == 0 and "first" not in sessions(), "nothing is left after /reset")
+    t = Terminal("run", MODEL, "--no-store", "--idle", "0", "-v", *GREEDY)
+    t.wait_for(PROMPT)
+    t.type(b"/keep second\r")
+    check(b"no store" in t.wait_for(PROMPT), "without a store nothing can be kept")
+    t.type(b"Name a colour.\r")
+    t.wait_for(PROMPT)
+    t.type(b"And another one?\r")
+    said = t.wait_for(PROMPT)
+    check(b"of them kept" not in said and b"answer: " in said,
+          "what is disposed at once, and not written, is computed again", said)
+    t.type(b"\x04")
+    check(t.leave() == 0, "Ctrl-D leaves with 0")
+
+
 def test_idle():
     """An unused conversation gives its memory back while the prompt waits, and goes on."""
     text = "The sea is wide and deep. " * 150
@@ -141,6 +181,24 @@ def test_idle():
     t.type(b"\x04")
     check(t.leave() == 0, "Ctrl-D leaves with 0")
     check(not os.listdir(os.path.join(STORE, "spills")), "anonymous ones leave no file behind")
+
+
+def test_completion():
+    """The shell offers names of conversations."""
+    script = os.path.join(SCRATCH, "completion")
+    with open(script, "w") as file:
+        file.write(hearth("completion", "bash")[0])
+    hearth("run", MODEL, "--session", "sea stories", "Hello.", *GREEDY)
+    for words in (["sessions", "show", "se"], ["run", "model", "--session", "s"],
+                  ["sessions", "remove", "sea\\ s"]):
+        if not shutil.which("bash"):
+            return
+        out = subprocess.run(
+            ["bash", "-c", '. "$1"; PATH=$2:$PATH; shift 2; COMP_WORDS=("$@"); '
+             'COMP_CWORD=$(($# - 1)); _hearth; printf "%s\n" "${COMPREPLY[@]}"', "-", script,
+             os.path.dirname(HEARTH), "hearth", *words], capture_output=True, text=True).stdout
+        check(out == "sea\\ stories\n", f"bash completes {words}", out)
+    hearth("sessions", "remove", "sea stories")
 
 
 def test_two_processes():
@@ -214,6 +272,8 @@ def test_interrupted():
     check(messages("c")[:4] == kept, "kill -9 loses nothing that was said", messages("c"))
     hearth("run", MODEL, "--session", "c", "Go on.", *GREEDY)
     check(len(messages("c")) == 6, "and it goes on", messages("c"))
+    hearth("run", MODEL, "--session", "never", "-c", "64", "word " * 200, code=1)
+    check("never" not in sessions(), "a conversation in which nothing was said is not kept")
     # a prompt that cannot be answered leaves no trace
     hearth("run", MODEL, "--session", "c", "-c", "64", "word " * 200, code=1)
     check(len(messages("c")) == 6, "what has no answer is not kept")
@@ -242,9 +302,9 @@ def test_damaged_and_other():
     check(json.loads(out)["miss"] == "edited", "which costs what it changes", out)
 
 
-for test in (test_it_goes_on_in_another_process, test_listed_shown_removed, test_idle,
-             test_two_processes, test_a_store_that_cannot_be_written, test_interrupted,
-             test_damaged_and_other):
+for test in (test_it_goes_on_in_another_process, test_listed_shown_removed,
+             test_in_a_conversation, test_idle, test_completion, test_two_processes,
+             test_a_store_that_cannot_be_written, test_interrupted, test_damaged_and_other):
     begin = time.monotonic()
     test()
     print(f"{test.__name__}: {time.monotonic() - begin:.1f} s")
