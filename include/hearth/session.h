@@ -55,9 +55,12 @@ HEARTH_API int hearth_store_open(const struct hearth_store_options *options,
 /* Waits until what was given to it is on the disk. Close the conversations before. */
 HEARTH_API void hearth_store_close(struct hearth_store *store);
 
+#define HEARTH_STORE_NAME_SIZE 64
+
 struct hearth_store_entry {
     const char *key;
     char model[HEARTH_IDENTITY_SIZE];
+    char model_name[HEARTH_STORE_NAME_SIZE]; /* as its file has it; "" where it says none */
     uint64_t messages, tokens;
     uint64_t record_bytes, spill_bytes, spill_tokens; /* on the disk */
     int64_t used_unix;

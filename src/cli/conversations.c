@@ -82,11 +82,12 @@ static uint64_t disk_bytes(const struct hearth_store_entry *entry)
 
 static json_t *entry_json(const struct hearth_store_entry *entry)
 {
-    return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "name", entry->key, "model",
-                     entry->model, "message_count", (json_int_t)entry->messages, "tokens",
-                     (json_int_t)entry->tokens, "kept_tokens", (json_int_t)entry->spill_tokens,
-                     "memory_bytes", (json_int_t)entry->spill_bytes, "disk_bytes",
-                     (json_int_t)disk_bytes(entry), "used_unix", (json_int_t)entry->used_unix);
+    return json_pack("{s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "name", entry->key, "model",
+                     entry->model, "model_name", entry->model_name, "message_count",
+                     (json_int_t)entry->messages, "tokens", (json_int_t)entry->tokens,
+                     "kept_tokens", (json_int_t)entry->spill_tokens, "memory_bytes",
+                     (json_int_t)entry->spill_bytes, "disk_bytes", (json_int_t)disk_bytes(entry),
+                     "used_unix", (json_int_t)entry->used_unix);
 }
 
 /* ---- hearth sessions list ---- */
@@ -146,14 +147,17 @@ static void print_name(const char *name)
 
 static void print_row(const struct hearth_store_entry *entry, size_t width)
 {
-    struct buffer name;
+    struct buffer name, model;
     char tokens[SIZE_TEXT_MAX + 8], memory[SIZE_TEXT_MAX], disk[SIZE_TEXT_MAX], age[AGE_BYTES];
     buffer_init(&name, 1 << 16);
+    buffer_init(&model, 1 << 16);
     size_t columns = shown_name(entry->key, NAME_COLUMNS_MAX, &name);
-    printf("%s%*s  %8" PRIu64 "  %9s  %10s  %10s  %s\n", name.data ? name.data : "",
+    shown_name(entry->model_name[0] ? entry->model_name : entry->model, NAME_COLUMNS_MAX, &model);
+    printf("%s%*s  %8" PRIu64 "  %9s  %10s  %10s  %-12s  %s\n", name.data ? name.data : "",
            (int)(width - columns), "", entry->messages, count_text(entry->tokens, tokens),
            size_text(entry->spill_bytes, memory), size_text(disk_bytes(entry), disk),
-           age_text(entry->used_unix, age));
+           age_text(entry->used_unix, age), model.data ? model.data : "");
+    buffer_finish(&model);
     buffer_finish(&name);
 }
 
@@ -167,8 +171,8 @@ static void print_table(const struct entries *entries)
         width = columns > width ? columns : width;
         buffer_finish(&name);
     }
-    printf("%-*s  %8s  %9s  %10s  %10s  %s\n", (int)width, "NAME", "MESSAGES", "TOKENS", "MEMORY",
-           "DISK", "LAST USE");
+    printf("%-*s  %8s  %9s  %10s  %10s  %-12s  %s\n", (int)width, "NAME", "MESSAGES", "TOKENS",
+           "MEMORY", "DISK", "LAST USE", "MODEL");
     for (size_t i = 0; i < entries->count; i++)
         print_row(&entries->items[i].of, width);
 }
@@ -224,7 +228,11 @@ static void print_facts(const struct hearth_store_entry *entry)
     shown_name(entry->key, SIZE_MAX, &name);
     print_fact("name", name.data ? name.data : "");
     buffer_finish(&name);
-    print_fact("model", entry->model);
+    buffer_finish(&name);
+    console_escape(text_of(entry->model_name), &name);
+    buffer_format(&name, "%s%s", name.size ? ", " : "", entry->model);
+    print_fact("model", name.data ? name.data : "");
+    buffer_finish(&name);
     snprintf(text, sizeof text, "%" PRIu64, entry->messages);
     print_fact("messages", text);
     snprintf(text, sizeof text, "%s, ", count_text(entry->tokens, count));
@@ -413,7 +421,7 @@ static const struct option sessions_options[] = {
      .offset = AT(json),
      .topic = "Output",
      .help =
-         "Print one JSON object: sessions (name, model, message_count, tokens, "
+         "Print one JSON object: sessions (name, model, model_name, message_count, tokens, "
          "kept_tokens, memory_bytes, disk_bytes, used_unix of each), or the same of one with its "
          "messages, or the names of those removed."},
 };

@@ -93,6 +93,7 @@ int keep_put(struct hearth_session *session, struct hearth_error *err)
     int status = record_of(session, &made, &record, err);
     const struct store_summary summary = {
         .model = session->sessions->identity,
+        .model_name = session->sessions->model_name,
         .messages = keep_message_count(session),
         .tokens = keep_token_count(session),
         .used_unix = os_unix_seconds(),

@@ -25,6 +25,25 @@ uint64_t sessions_now(const struct hearth_sessions *sessions)
     return sessions->options.now(sessions->options.clock_context);
 }
 
+/* What people call the model, cut where it is long; nothing where its file does not say. */
+static void name_model(struct hearth_sessions *sessions)
+{
+    char *text;
+    size_t size;
+    struct buffer name;
+    if (hearth_model_metadata(sessions->model, "general.name", &text, &size, NULL))
+        return;
+    buffer_init(&name, 4 * size + 1);
+    buffer_append_valid_utf8(&name, (struct text){text, strlen(text)});
+    hearth_free(text);
+    size = name.size < sizeof sessions->model_name ? name.size : sizeof sessions->model_name - 1;
+    while (size > 0 && size < name.size && ((unsigned char)name.data[size] & 0xc0) == 0x80)
+        size--;
+    if (size > 0)
+        memcpy(sessions->model_name, name.data, size);
+    buffer_finish(&name);
+}
+
 /* Names of model and engine, where something is written. */
 static int identify(struct hearth_sessions *sessions, struct hearth_error *err)
 {
@@ -34,6 +53,7 @@ static int identify(struct hearth_sessions *sessions, struct hearth_error *err)
     spiller->store = sessions->options.store;
     if (!spiller->store)
         return 0;
+    name_model(sessions);
     int status = hearth_model_identity(sessions->model, sessions->identity, err);
     return status ? status : hearth_engine_identity(sessions->engine, spiller->identity, err);
 }

@@ -88,6 +88,7 @@ struct hearth_sessions {
     struct session_list awake, asleep;
     struct hearth_session *starting;     /* what of it is known is being looked for */
     char identity[HEARTH_IDENTITY_SIZE]; /* of the model; zeros where nothing is stored */
+    char model_name[HEARTH_STORE_NAME_SIZE];
     struct spiller spiller;
     uint64_t worked_ns; /* when the engine was last used */
     bool rested;        /* and has given its working memory back since */

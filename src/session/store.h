@@ -30,7 +30,8 @@ struct store_spill {
 
 /* What is told of a record without unpacking it: for lists. */
 struct store_summary {
-    const char *model; /* hearth_model_identity */
+    const char *model;      /* hearth_model_identity */
+    const char *model_name; /* below HEARTH_STORE_NAME_SIZE bytes; NULL: it has none */
     uint64_t messages, tokens;
     int64_t used_unix;
 };

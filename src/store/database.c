@@ -40,9 +40,10 @@ static const char *const statement_sql[STATEMENTS] = {
     [FIND] = "SELECT id FROM conversation WHERE key = ?1",
     [GET] = "SELECT bytes, record_sum FROM conversation JOIN record USING (id) WHERE key = ?1",
     [PUT] = "INSERT INTO conversation (key, model, messages, tokens, used_unix, used_order,"
-            " record_bytes, record_sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+            " record_bytes, record_sum, model_name) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"
             " ON CONFLICT (key) DO UPDATE SET model = ?2, messages = ?3, tokens = ?4,"
-            " used_unix = ?5, used_order = ?6, record_bytes = ?7, record_sum = ?8 RETURNING id",
+            " used_unix = ?5, used_order = ?6, record_bytes = ?7, record_sum = ?8,"
+            " model_name = ?9 RETURNING id",
     [PUT_RECORD] = "INSERT INTO record (id, bytes) VALUES (?1, ?2)"
                    " ON CONFLICT (id) DO UPDATE SET bytes = ?2",
     [TOUCH_SPILL] = "UPDATE spill SET used_order = ?2 WHERE id = ?1",
@@ -58,7 +59,7 @@ static const char *const statement_sql[STATEMENTS] = {
     [OLDEST_SPILL] = "SELECT id, file, bytes FROM spill ORDER BY used_order LIMIT 1",
     [EACH_SPILL] = "SELECT id, file, bytes FROM spill",
     [LIST] = "SELECT key, model, messages, conversation.tokens, record_bytes, used_unix,"
-             " conversation.used_order, spill.bytes, spill.tokens"
+             " conversation.used_order, spill.bytes, spill.tokens, model_name"
              " FROM conversation LEFT JOIN spill USING (id)"
              " WHERE (used_unix, conversation.used_order) < (?1, ?2)"
              " ORDER BY used_unix DESC, conversation.used_order DESC LIMIT ?3",
@@ -352,6 +353,7 @@ static int put_row(struct database *database, const char *key, struct text recor
     bind_signed(database, PUT, 6, database->order + 1);
     bind_number(database, PUT, 7, record.size);
     bind_bytes(database, PUT, 8, sum, sizeof sum);
+    bind_text(database, PUT, 9, summary->model_name ? summary->model_name : "");
     if (step(database, PUT, &status, err)) {
         *id = sqlite3_column_int64(database->statements[PUT], 0);
         step(database, PUT, &status, err);
@@ -558,6 +560,9 @@ static void take_entry(sqlite3_stmt *row, struct database_page *page)
     page->after_order = sqlite3_column_int64(row, 6);
     column_text(row, 0, key, sizeof page->keys[0]);
     column_text(row, 1, entry->model, sizeof entry->model);
+    column_text(row, 9, entry->model_name, sizeof entry->model_name);
+    if (!utf8_valid(entry->model_name, strlen(entry->model_name)))
+        entry->model_name[0] = '\0';
     if (key[0] && utf8_valid(key, strlen(key)))
         page->count++;
 }
@@ -579,18 +584,20 @@ int database_list(struct database *database, struct database_page *page, struct 
 
 /* ---- what can be read of a damaged one ---- */
 
-#define SALVAGE_COLUMNS "key, model, messages, tokens, used_unix, bytes, record_sum"
+#define SALVAGE_COLUMNS "key, model, messages, tokens, used_unix, bytes, record_sum, model_name"
 
 /* Puts the record of a row, if it is whole and none of its key is there. */
 static int salvage_row(struct database *database, sqlite3_stmt *row, uint64_t *count,
                        struct hearth_error *err)
 {
-    char key[DATABASE_KEY_MAX + 1], model[HEARTH_IDENTITY_SIZE];
+    char key[DATABASE_KEY_MAX + 1], model[HEARTH_IDENTITY_SIZE], name[HEARTH_STORE_NAME_SIZE];
     unsigned char expected[SUM_BYTES], sum[SUM_BYTES];
     column_text(row, 1, key, sizeof key);
     column_text(row, 2, model, sizeof model);
+    column_text(row, 8, name, sizeof name);
     const struct store_summary summary = {
         .model = model,
+        .model_name = name,
         .messages = column_number(row, 3),
         .tokens = column_number(row, 4),
         .used_unix = sqlite3_column_int64(row, 5),

@@ -13,7 +13,8 @@
  * jump. The definitions are compared as text with those in a file: any others are foreign. */
 static const char *const definitions[] = {
     "CREATE TABLE conversation (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE,"
-    " model TEXT NOT NULL, messages INTEGER NOT NULL, tokens INTEGER NOT NULL,"
+    " model TEXT NOT NULL, model_name TEXT NOT NULL, messages INTEGER NOT NULL, tokens INTEGER NOT "
+    "NULL,"
     " used_unix INTEGER NOT NULL, used_order INTEGER NOT NULL, record_bytes INTEGER NOT NULL,"
     " record_sum BLOB NOT NULL) STRICT",
     "CREATE INDEX conversation_used ON conversation (used_unix, used_order)",

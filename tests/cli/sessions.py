@@ -75,7 +75,7 @@ def test_listed_shown_removed():
     all_of_them = sessions()
     check(sorted(all_of_them) == ["a", "b", "one process"], "all are listed", all_of_them)
     a = all_of_them["b"]
-    check(sorted(a) == sorted(["name", "model", "message_count", "tokens", "kept_tokens",
+    check(sorted(a) == sorted(["name", "model", "model_name", "message_count", "tokens", "kept_tokens",
                                "memory_bytes", "disk_bytes", "used_unix"]), "the fields", a)
     check(a["message_count"] == 6 and a["tokens"] > 60, "messages and tokens are counted", a)
     check(a["kept_tokens"] > 60 and a["memory_bytes"] > 10000, "a spill is there", a)
@@ -83,10 +83,11 @@ def test_listed_shown_removed():
           "disk and last use", a)
     out, err = hearth("sessions")
     lines = out.splitlines()
-    check(lines[0].split() == ["NAME", "MESSAGES", "TOKENS", "MEMORY", "DISK", "LAST", "USE"],
+    check(lines[0].split() == ["NAME", "MESSAGES", "TOKENS", "MEMORY", "DISK", "LAST", "USE",
+                                 "MODEL"],
           "the table has a head", out)
-    check(len({line.rstrip().endswith(("LAST USE", "just now")) for line in lines}) == 1 and
-          len({line.index(end) for line, end in
+    check(a["model_name"] and lines[1].endswith(a["model_name"]), "the model has a name", out)
+    check(len({line.index(end) for line, end in
                zip(lines, ["LAST USE"] + ["just now"] * 3)}) == 1, "columns are aligned", out)
     check(lines[1].startswith("b "), "the one used last is the first", out)
     check(hearth("sessions", "list", "--names")[0] == "b\na\none process\n", "--names lists names")

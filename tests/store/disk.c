@@ -129,7 +129,8 @@ static bool see(void *context, const struct hearth_store_entry *entry)
 {
     struct seen *seen = context;
     seen->wrong += entry->used_unix > seen->last || entry->tokens != 10 * entry->messages ||
-                   strcmp(entry->model, "0123456789abcdef0123456789abcdef") != 0;
+                   strcmp(entry->model, "0123456789abcdef0123456789abcdef") != 0 ||
+                   strcmp(entry->model_name, "A model") != 0;
     seen->last = entry->used_unix;
     return ++seen->count != seen->until;
 }

@@ -190,6 +190,7 @@ int put_record(struct hearth_store *store, const char *key, unsigned number, siz
 {
     unsigned char *bytes = make_bytes(key, number, size, "record");
     struct store_summary summary = {.model = "0123456789abcdef0123456789abcdef",
+                                    .model_name = "A model",
                                     .messages = number,
                                     .tokens = number * 10,
                                     .used_unix = number};
