@@ -382,7 +382,8 @@ static void take_long_end(void *context, const struct hearth_result *result)
     struct long_reply *reply = context;
     reply->result = *result;
     assert_true(result->id_count <= 1024);
-    memcpy(reply->ids, result->ids, result->id_count * sizeof *result->ids);
+    if (result->id_count > 0)
+        memcpy(reply->ids, result->ids, result->id_count * sizeof *result->ids);
 }
 
 /* How an answer with guesses is asked for. */
