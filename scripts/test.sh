@@ -59,6 +59,6 @@ if [ "$all" = --all ]; then
 else
     check release -LE long
     # what parses bytes from outside runs under the sanitizers in every change
-    check asan -LE long -L 'base|gguf|model|kv|session|store|server|bad-files'
+    check asan -LE long -L 'base|gguf|model|kv|session|store|worker|server|bad-files'
     check_arm64 tests/kernel/all -L kernel
 fi

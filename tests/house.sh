@@ -17,6 +17,7 @@ allowed() {
     infer) echo 'base gguf kernel model kv' ;;
     session) echo 'base' ;; # the engine through hearth.h alone
     store) echo 'base session' ;; # of session the interface store.h
+    worker) echo 'base' ;;
     server) echo 'base' ;;
     cli) echo 'base' ;;     # as well
     *) echo 'unknown room' ;;

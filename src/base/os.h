@@ -225,6 +225,17 @@ void os_socket_prepare(int fd, size_t unsent_max);
 void os_socket_end_output(int fd); /* the other side sees an end of input */
 /* Sends what can be sent at once. */
 void os_socket_send(int fd, const void *bytes, size_t size);
+/* A connected pair of stream sockets that do not block and that no child inherits. */
+int os_socket_pair(int out[2], struct hearth_error *err);
+/* Bytes sent, with copies of the descriptors; 0 where nothing can be sent; else an error. */
+ptrdiff_t os_socket_send_with(int fd, const void *bytes, size_t size, const int *descriptors,
+                              unsigned count, struct hearth_error *err);
+/* Bytes received, and the descriptors that came with them, at most `max` (16); 0 where there is
+ * nothing; MISSING where the other side has closed; else an error. More descriptors are an error,
+ * and none of them stays open. */
+ptrdiff_t os_socket_receive_with(int fd, void *bytes, size_t size, int *descriptors, unsigned max,
+                                 unsigned *count, struct hearth_error *err);
+int os_duplicate(int fd, struct hearth_error *err); /* not inherited either */
 /* Writing to a closed connection is an error from then on, and no signal. */
 void os_ignore_broken_pipes(void);
 

@@ -247,6 +247,110 @@ void os_socket_send(int fd, const void *bytes, size_t size)
     (void)sent;
 }
 
+/* ---- descriptors over sockets ---- */
+
+#define PASSED_MAX 16
+
+union passed {
+    char bytes[CMSG_SPACE(PASSED_MAX * sizeof(int))];
+    struct cmsghdr align;
+};
+
+int os_socket_pair(int out[2], struct hearth_error *err)
+{
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) != 0)
+        return error_set(err, HEARTH_E_IO, "no socket: %s", strerror(errno));
+    out[0] = pair[0];
+    out[1] = pair[1];
+    return 0;
+}
+
+ptrdiff_t os_socket_send_with(int fd, const void *bytes, size_t size, const int *descriptors,
+                              unsigned count, struct hearth_error *err)
+{
+    union passed control = {{0}};
+    struct iovec piece = {(void *)(uintptr_t)bytes, size};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    if (count > 0) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = CMSG_SPACE(count * sizeof(int));
+        struct cmsghdr *rights = CMSG_FIRSTHDR(&message);
+        rights->cmsg_level = SOL_SOCKET;
+        rights->cmsg_type = SCM_RIGHTS;
+        rights->cmsg_len = CMSG_LEN(count * sizeof(int));
+        memcpy(CMSG_DATA(rights), descriptors, count * sizeof(int));
+    }
+    ssize_t sent;
+    do {
+        sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent >= 0)
+        return sent;
+    if (errno == EAGAIN || errno == EWOULDBLOCK)
+        return 0;
+    if (errno == EPIPE || errno == ECONNRESET)
+        return error_set(err, HEARTH_E_MISSING, "the other side has closed the connection");
+    return error_set(err, HEARTH_E_IO, "cannot be sent: %s", strerror(errno));
+}
+
+/* Takes the descriptors of a received message; false where there are too many for us. */
+static bool take_descriptors(struct msghdr *message, int *descriptors, unsigned max,
+                             unsigned *count)
+{
+    unsigned taken = 0;
+    bool fits = (message->msg_flags & MSG_CTRUNC) == 0;
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part; part = CMSG_NXTHDR(message, part)) {
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t number = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < number; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
+            if (taken < max)
+                descriptors[taken++] = fd;
+            else
+                close(fd);
+            fits = fits && i < max;
+        }
+    }
+    for (unsigned i = 0; !fits && i < taken; i++)
+        close(descriptors[i]);
+    *count = fits ? taken : 0;
+    return fits;
+}
+
+ptrdiff_t os_socket_receive_with(int fd, void *bytes, size_t size, int *descriptors, unsigned max,
+                                 unsigned *count, struct hearth_error *err)
+{
+    union passed control;
+    struct iovec piece = {bytes, size};
+    struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
+    ssize_t got;
+    *count = 0;
+    do {
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof control.bytes;
+        got = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    } while (got < 0 && errno == EINTR);
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        return 0;
+    if (got == 0 || (got < 0 && errno == ECONNRESET))
+        return error_set(err, HEARTH_E_MISSING, "the other side has closed the connection");
+    if (got < 0)
+        return error_set(err, HEARTH_E_IO, "cannot be received: %s", strerror(errno));
+    if (!take_descriptors(&message, descriptors, max, count))
+        return error_set(err, HEARTH_E_LIMIT, "more than %u descriptors at once", max);
+    return got;
+}
+
+int os_duplicate(int fd, struct hearth_error *err)
+{
+    int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return copy >= 0 ? copy
+                     : error_set(err, HEARTH_E_IO, "no descriptor is left: %s", strerror(errno));
+}
+
 void os_ignore_broken_pipes(void)
 {
     struct sigaction action = {0};
