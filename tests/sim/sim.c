@@ -1,7 +1,8 @@
-/* The simulator: from one seed, conversations are opened, asked, cancelled, forked, edited,
- * forgotten and starved of memory, by a clock of its own, on a tiny model. Whatever happens, each
- * answer is the one that its prompt gets alone, each history is what was said, and all memory comes
- * back.
+/* The simulator: from one seed, conversations are opened, asked, cancelled, forked, edited and
+ * forgotten, left idle, starved of memory, kept on a disk that fails, and found again by another
+ * run of the program, by a clock of its own, on a tiny model. Whatever happens, each answer is the
+ * one that its prompt gets alone, each history is what was said (after failures: at some moment
+ * before), and all memory comes back.
  *
  *     sim [--verbose] FIRST [LAST]     the seeds from FIRST to LAST
  *
@@ -14,13 +15,17 @@
 
 #include "alone.h"
 #include "base/memory.h"
+#include "base/os.h"
 #include "base/random.h"
 #include "gguf/types.h"
 #include "infer/tiny_model.h"
 #include "session/sessions.h"
+#include "store/disk_store.h"
+#include "support/folder.h"
 
 #define TALKS 24
 #define SAID_MAX 64
+#define VERSIONS_MAX 512
 #define STEPS_MAX 20000 /* more without an end: something hangs */
 
 enum shape { SHAPE_PLAIN, SHAPE_WINDOW, SHAPE_REWRITES, SHAPES };
@@ -38,8 +43,12 @@ struct talk {
     struct hearth_session *session;
     struct said said[SAID_MAX];
     size_t count;
-    size_t asked; /* and not answered */
+    size_t asked;                 /* and not answered */
+    char *versions[VERSIONS_MAX]; /* of the messages, as JSON; what a failing disk may still have */
+    size_t version_count;
     bool leaving; /* anonymous, its handle closed while it answers */
+    enum hearth_overflow overflow;
+    size_t dropped; /* messages that the last answer was given without */
 };
 
 /* A request. */
@@ -69,6 +78,14 @@ struct world {
     uint32_t context_max;
     uint64_t kv_bytes_max;
     bool starved; /* allocations fail now and then */
+    bool stored;  /* there is a store */
+    bool worn;    /* its disk fails now and then */
+    char folder[TEST_FOLDER_MAX];
+    struct hearth_store *store;
+    struct os_file_faults faults;
+
+    struct hearth_engine_options engine_options;
+    struct hearth_sessions_options options;
     struct talk talks[TALKS];
     struct asked *asked;
     size_t answers; /* that were compared */
@@ -128,14 +145,16 @@ static void talk_truncate(struct talk *talk, size_t count)
 static void talk_forget(struct talk *talk)
 {
     talk_truncate(talk, 0);
+    while (talk->version_count > 0)
+        free(talk->versions[--talk->version_count]);
     *talk = (struct talk){0};
 }
 
-/* The messages as JSON; the first `count` of them. Freed by the caller. */
-static char *messages_json(const struct talk *talk, size_t count)
+/* Messages as JSON, from the `from`th on `count` of them. Freed by the caller. */
+static char *messages_json(const struct talk *talk, size_t from, size_t count)
 {
     json_t *all = json_array();
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = from; i < from + count; i++) {
         const struct said *said = &talk->said[i];
         json_array_append_new(all,
                               json_pack("{s:s, s:s}", "role", said->by_model ? "assistant" : "user",
@@ -146,25 +165,60 @@ static char *messages_json(const struct talk *talk, size_t count)
     return text;
 }
 
-/* Compares what the product holds with what was said. */
-static void check_history(const struct world *world, const struct talk *talk,
-                          struct hearth_session *session)
+/* A later run may find this state where the disk does not take what comes after it. */
+static void note_version(struct talk *talk)
 {
-    char *text, *expected;
+    if (talk->key[0] && talk->version_count < VERSIONS_MAX)
+        talk->versions[talk->version_count++] = messages_json(talk, 0, talk->count);
+}
+
+static json_t *held_messages(const struct world *world, const struct talk *talk,
+                             struct hearth_session *session)
+{
+    char *text;
     size_t size;
     if (hearth_session_messages(session, &text, &size, NULL))
         wrong(world, "the messages of \"%s\" cannot be read", talk->key);
     json_t *held = json_loads(text, 0, NULL);
     hearth_free(text);
-    expected = messages_json(talk, talk->count);
+    return held;
+}
+
+/* Compares what the product holds with what was said. */
+static void check_history(const struct world *world, const struct talk *talk,
+                          struct hearth_session *session)
+{
+    json_t *held = held_messages(world, talk, session);
+    char *expected = messages_json(talk, 0, talk->count);
     json_t *must = json_loads(expected, 0, NULL);
-    if (!json_equal(held, must)) {
-        text = json_dumps(held, JSON_COMPACT);
-        wrong(world, "the history of \"%s\" is\n%s\nand must be\n%s", talk->key, text, expected);
-    }
+    if (!json_equal(held, must))
+        wrong(world, "the history of \"%s\" is\n%s\nand must be\n%s", talk->key,
+              json_dumps(held, JSON_COMPACT), expected);
     json_decref(held);
     json_decref(must);
     free(expected);
+}
+
+/* What another run of the program finds where the disk fails is a state that there was. */
+static void take_old_history(const struct world *world, struct talk *talk,
+                             struct hearth_session *session)
+{
+    json_t *held = held_messages(world, talk, session), *message;
+    size_t i;
+    char *text = json_dumps(held, JSON_COMPACT);
+    bool known = json_array_size(held) == 0;
+    for (size_t v = 0; v < talk->version_count && !known; v++)
+        known = strcmp(talk->versions[v], text) == 0;
+    if (!known)
+        wrong(world, "the history of \"%s\" has never been\n%s", talk->key, text);
+    talk_truncate(talk, 0);
+    json_array_foreach(held, i, message)
+    {
+        talk_push(talk, strcmp(json_string_value(json_object_get(message, "role")), "user") != 0,
+                  json_string_value(json_object_get(message, "content")));
+    }
+    free(text);
+    json_decref(held);
 }
 
 /* Words that often begin alike, so that much can be shared. */
@@ -195,10 +249,12 @@ static void take_text(void *context, const char *text, size_t size)
 }
 
 /* The prompt is the rendering of what was said, whatever ids it was kept as. */
-static void check_prompt(const struct asked *asked, const uint32_t *ids, size_t count)
+static void check_prompt(const struct asked *asked, const struct hearth_result *result)
 {
     const struct world *world = asked->world;
-    char *messages = messages_json(asked->talk, asked->talk->count), *rendered, *prompt;
+    size_t from = result->dropped_messages;
+    char *messages = messages_json(asked->talk, from, asked->talk->count - from);
+    char *rendered, *prompt;
     size_t rendered_size, prompt_size;
     struct buffer variables;
     struct hearth_error err;
@@ -206,7 +262,8 @@ static void check_prompt(const struct asked *asked, const uint32_t *ids, size_t 
     buffer_format(&variables, "{\"messages\":%s,\"add_generation_prompt\":true}", messages);
     if (hearth_render_chat(world->alone->model, variables.data, variables.size, 0, &rendered,
                            &rendered_size, &err) ||
-        hearth_detokenize(world->alone->model, ids, count, true, &prompt, &prompt_size, &err))
+        hearth_detokenize(world->alone->model, result->ids, result->prompt_tokens, true, &prompt,
+                          &prompt_size, &err))
         wrong(world, "%s", err.text);
     if (rendered_size != prompt_size || memcmp(rendered, prompt, prompt_size) != 0)
         wrong(world, "the prompt of \"%s\" is\n%s\nand must be\n%s", asked->talk->key, prompt,
@@ -220,21 +277,23 @@ static void check_prompt(const struct asked *asked, const uint32_t *ids, size_t 
 static void check_answer(struct asked *asked, const struct hearth_result *result)
 {
     struct world *world = asked->world;
-    const struct history *history = &asked->session->history;
+    struct talk *talk = asked->talk;
     struct buffer text;
     buffer_init(&text, 1 << 20);
-    check_prompt(asked, history->ids, result->prompt_tokens);
+    check_prompt(asked, result);
     enum hearth_stop stop =
-        alone_answer(world->alone, history->ids, result->prompt_tokens, &asked->sampling,
+        alone_answer(world->alone, result->ids, result->prompt_tokens, &asked->sampling,
                      asked->max_tokens, world->context_max, &text);
-    bool cut = result->stop == HEARTH_STOP_CANCELLED;
+    bool cut = result->stop == HEARTH_STOP_CANCELLED ||
+               (result->stop == HEARTH_STOP_ERROR && world->starved);
     bool same = cut ? result->text_size <= text.size : result->text_size == text.size;
     if (!same || (result->text_size > 0 && memcmp(text.data, result->text, result->text_size) != 0))
-        wrong(world, "\"%s\" was answered\n%s\nand alone\n%s", asked->talk->key, result->text,
+        wrong(world, "\"%s\" was answered\n%s\nand alone\n%s", talk->key, result->text,
               text.size ? text.data : "");
-    if (!cut && stop != result->stop)
-        wrong(world, "the answer of \"%s\" ended by %d, alone by %d", asked->talk->key,
-              (int)result->stop, (int)stop);
+    bool full = stop == HEARTH_STOP_CONTEXT && result->stop == HEARTH_STOP_ERROR;
+    if (!cut && !full && stop != result->stop)
+        wrong(world, "the answer of \"%s\" ended by %d, alone by %d", talk->key, (int)result->stop,
+              (int)stop);
     buffer_finish(&text);
     world->answers++;
 }
@@ -250,7 +309,9 @@ static bool is_allowed(const struct asked *asked, const struct hearth_result *re
     if (world->starved &&
         (result->error.code == HEARTH_E_MEMORY || result->error.code == HEARTH_E_LIMIT))
         return true; /* buffers tell no difference between their limit and no memory */
-    return result->error.code == HEARTH_E_LIMIT &&
+    if (result->error.code != HEARTH_E_LIMIT)
+        return false;
+    return asked->talk->overflow == HEARTH_OVERFLOW_DROP ||
            asked->session->history.count > world->context_max;
 }
 
@@ -267,10 +328,14 @@ static void take_end(void *context, const struct hearth_result *result)
     if (result->text_size != asked->streamed_size ||
         memcmp(result->text, asked->streamed, result->text_size) != 0)
         wrong(asked->world, "what was streamed of \"%s\" is not its answer", talk->key);
-    if (result->prompt_tokens > 0 && result->stop != HEARTH_STOP_ERROR)
+    bool full = result->stop == HEARTH_STOP_ERROR && result->error.code == HEARTH_E_LIMIT;
+    bool dropped = result->dropped_messages != talk->dropped; /* maybe in the middle */
+    if (result->prompt_tokens > 0 && !dropped && (result->stop != HEARTH_STOP_ERROR || full))
         check_answer(asked, result);
+    talk->dropped = result->dropped_messages;
     if (hearth_session_count(asked->session) > talk->count)
         talk_push(talk, true, result->text);
+    note_version(talk);
     check_history(asked->world, talk, asked->session);
     asked->request = NULL;
     talk->asked--;
@@ -316,6 +381,15 @@ static void step(struct world *world)
               (unsigned long long)state.memory.kv_bytes, (unsigned long long)world->kv_bytes_max);
 }
 
+static void configure(struct world *world, struct talk *talk)
+{
+    struct hearth_error err;
+    enum hearth_overflow overflow = (enum hearth_overflow)below(world, 3);
+    struct hearth_session_settings settings = {.overflow = overflow};
+    if (went_well(world, hearth_session_configure(talk->session, &settings, &err), &err))
+        talk->overflow = overflow;
+}
+
 static bool open_talk(struct world *world, struct talk *talk)
 {
     struct hearth_error err;
@@ -331,7 +405,11 @@ static bool open_talk(struct world *world, struct talk *talk)
         hearth_session_open(world->sessions, talk->key[0] ? talk->key : NULL, &talk->session, &err);
     if (!went_well(world, status, &err))
         return false;
+    if (world->worn || world->starved)
+        take_old_history(world, talk, talk->session);
     check_history(world, talk, talk->session);
+    if (talk->asked == 0 && talk->count == 0)
+        configure(world, talk);
     return true;
 }
 
@@ -364,6 +442,7 @@ static void append(struct world *world, struct talk *talk)
             wrong(world, "a message was taken while \"%s\" answers", talk->key);
     } else if (went_well(world, status, &err)) {
         talk_push(talk, false, text);
+        note_version(talk);
     }
 }
 
@@ -426,6 +505,8 @@ static void truncate(struct world *world, struct talk *talk)
     starve(world);
     if (went_well(world, hearth_session_truncate(talk->session, count, &err), &err))
         talk_truncate(talk, count);
+    talk->dropped = SIZE_MAX;
+    note_version(talk);
 }
 
 /* Another text for one message; sometimes nothing behind it stays. */
@@ -442,7 +523,7 @@ static void edit(struct world *world, struct talk *talk)
     for (size_t i = 0; i < count; i++)
         talk_push(&edited, talk->said[i].by_model, i == at ? text : talk->said[i].text);
     say(world, "edit message %zu of \"%s\"", at, talk->key);
-    char *messages = messages_json(&edited, count);
+    char *messages = messages_json(&edited, 0, count);
     starve(world);
     int status = hearth_session_set_messages(talk->session, messages, strlen(messages), &err);
     free(messages);
@@ -450,6 +531,8 @@ static void edit(struct world *world, struct talk *talk)
         talk_truncate(talk, 0);
         memcpy(talk->said, edited.said, sizeof edited.said);
         talk->count = count;
+        talk->dropped = SIZE_MAX;
+        note_version(talk);
     } else {
         talk_truncate(&edited, 0);
     }
@@ -481,6 +564,9 @@ static void fork_talk(struct world *world, struct talk *talk)
     }
     for (size_t i = 0; i < count; i++)
         talk_push(free_talk, talk->said[i].by_model, talk->said[i].text);
+    free_talk->overflow = talk->overflow;
+    free_talk->dropped = SIZE_MAX;
+    note_version(free_talk);
     check_history(world, free_talk, free_talk->session);
 }
 
@@ -528,8 +614,91 @@ static void talk_on(struct world *world, struct talk *talk)
     ask(world, talk);
 }
 
+/* ---- a world ---- */
+
+static enum os_file_fault fail_now_and_then(void *context, enum os_file_call call)
+{
+    struct world *world = context;
+    (void)call;
+    return chance(world, 4) ? (enum os_file_fault)below(world, OS_FAULT_DAMAGE + 1) : OS_FAULT_NONE;
+}
+
+/* The program begins, or begins again: all it knows is what the store has. */
+static void start_program(struct world *world)
+{
+    struct hearth_error err;
+    const struct hearth_model *model = world->alone->model;
+    struct hearth_store_options store = {.directory = world->folder,
+                                         .bytes_max = 1 + below(world, 2 << 20)};
+    if (world->stored && disk_store_open_unthreaded(&store, &world->store, &err))
+        wrong(world, "%s", err.text);
+    world->options.store = world->store;
+    if (hearth_engine_open(model, &world->engine_options, &world->engine, &err) ||
+        hearth_sessions_open(model, world->engine, &world->options, &world->sessions, &err))
+        wrong(world, "%s", err.text);
+    world->faults = (struct os_file_faults){fail_now_and_then, world};
+    if (world->worn)
+        os_file_faults(&world->faults);
+}
+
+/* It ends, and leaves no memory behind. */
+static void end_program(struct world *world)
+{
+    struct hearth_engine_memory memory;
+    for (struct asked *asked = world->asked; asked; asked = asked->next)
+        asked->may_be_cancelled = true;
+    hearth_sessions_close(world->sessions);
+    hearth_engine_trim(world->engine, UINT64_MAX);
+    hearth_engine_memory(world->engine, &memory);
+    if (memory.kv_bytes > 0)
+        wrong(world, "%llu bytes of KV cache were lost", (unsigned long long)memory.kv_bytes);
+    hearth_engine_close(world->engine);
+    hearth_store_close(world->store);
+    world->store = NULL;
+    os_file_faults(NULL);
+    for (size_t i = 0; i < TALKS; i++) {
+        world->talks[i].session = NULL;
+        if (!world->stored || world->talks[i].key[0] == '\0')
+            talk_forget(&world->talks[i]);
+    }
+}
+
+static void begin(struct world *world)
+{
+    static const uint32_t contexts[] = {120, 200, 400};
+    world->random = random_from_seed(world->seed);
+    world->context_max = contexts[below(world, 3)];
+    world->kv_bytes_max =
+        alone_kv_bytes(world->alone, world->context_max) * (1 + below(world, 5)) + (64 << 10);
+    world->starved = chance(world, 25);
+    world->stored = chance(world, 60);
+    world->worn = world->stored && chance(world, 40);
+    world->engine_options = (struct hearth_engine_options){
+        .threads = 1,
+        .kv_type = HEARTH_KV_Q8_0,
+        .chunk_tokens = chance(world, 50) ? 0 : 16 + (uint32_t)below(world, 50),
+        .kv_bytes_max = world->kv_bytes_max,
+    };
+    world->options = (struct hearth_sessions_options){
+        .now = read_clock,
+        .clock_context = world,
+        .unix_seconds = 1000000000,
+        .context_max = world->context_max,
+        .answers_max = 1 + (uint32_t)below(world, 8),
+    };
+    say(world, "context %u, KV cache of %llu bytes, %u at once, chunks of %u%s%s%s",
+        world->context_max, (unsigned long long)world->kv_bytes_max, world->options.answers_max,
+        world->engine_options.chunk_tokens, world->starved ? ", allocations fail" : "",
+        world->stored ? ", a store" : "", world->worn ? " on a disk that fails" : "");
+    if (world->stored)
+        test_folder_make(world->folder);
+    start_program(world);
+}
+
 static void happen(struct world *world)
 {
+    if (world->stored && chance(world, 30))
+        disk_store_step(world->store);
     struct talk *talk = &world->talks[below(world, TALKS)];
     size_t what = below(world, 100);
     if (what < 45) {
@@ -547,42 +716,14 @@ static void happen(struct world *world)
     } else if (what < 97) {
         say(world, "time passes");
         world->now += below(world, 600) * UINT64_C(1000000000);
-    } else {
+    } else if (what < 99) {
         say(world, "what is cached gives way");
         hearth_engine_trim(world->engine, below(world, 4) ? below(world, 1 << 20) : UINT64_MAX);
+    } else if (world->stored) {
+        say(world, "the program ends and begins again");
+        end_program(world);
+        start_program(world);
     }
-}
-
-/* ---- a world ---- */
-
-static void begin(struct world *world)
-{
-    static const uint32_t contexts[] = {120, 200, 400};
-    world->random = random_from_seed(world->seed);
-    world->context_max = contexts[below(world, 3)];
-    world->kv_bytes_max =
-        alone_kv_bytes(world->alone, world->context_max) * (1 + below(world, 5)) + (64 << 10);
-    world->starved = chance(world, 25);
-    struct hearth_engine_options engine = {
-        .threads = 1,
-        .kv_type = HEARTH_KV_Q8_0,
-        .chunk_tokens = chance(world, 50) ? 0 : 16 + (uint32_t)below(world, 50),
-        .kv_bytes_max = world->kv_bytes_max,
-    };
-    struct hearth_sessions_options options = {
-        .now = read_clock,
-        .clock_context = world,
-        .unix_seconds = 1000000000,
-        .context_max = world->context_max,
-        .answers_max = 1 + (uint32_t)below(world, 8),
-    };
-    struct hearth_error err;
-    if (hearth_engine_open(world->alone->model, &engine, &world->engine, &err) ||
-        hearth_sessions_open(world->alone->model, world->engine, &options, &world->sessions, &err))
-        wrong(world, "%s", err.text);
-    say(world, "context %u, KV cache of %llu bytes, %u at once, chunks of %u%s", world->context_max,
-        (unsigned long long)world->kv_bytes_max, options.answers_max, engine.chunk_tokens,
-        world->starved ? ", allocations fail" : "");
 }
 
 static void run_to_rest(struct world *world)
@@ -600,23 +741,15 @@ static void run_to_rest(struct world *world)
 
 static void finish(struct world *world)
 {
-    struct hearth_engine_memory memory;
-    if (chance(world, 80)) {
+    if (chance(world, 80))
         run_to_rest(world);
-    } else {
-        for (struct asked *asked = world->asked; asked; asked = asked->next)
-            asked->may_be_cancelled = true;
-    }
     for (size_t i = 0; i < TALKS; i++) {
         if (world->talks[i].session)
             check_history(world, &world->talks[i], world->talks[i].session);
     }
-    hearth_sessions_close(world->sessions);
-    hearth_engine_trim(world->engine, UINT64_MAX);
-    hearth_engine_memory(world->engine, &memory);
-    if (memory.kv_bytes > 0)
-        wrong(world, "%llu bytes of KV cache were lost", (unsigned long long)memory.kv_bytes);
-    hearth_engine_close(world->engine);
+    end_program(world);
+    if (world->stored)
+        test_folder_remove(world->folder);
     for (size_t i = 0; i < TALKS; i++)
         talk_forget(&world->talks[i]);
     while (world->asked) {
