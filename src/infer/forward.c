@@ -31,6 +31,7 @@ struct operands {
     const struct matrix *matrix;
     const void *x; /* [columns]: activations in the form that the matrix multiplies with */
     size_t columns;
+    const uint8_t *marks; /* NULL, or those of x, with as many columns of outliers behind it */
 };
 
 struct product {
@@ -45,11 +46,33 @@ struct products {
     size_t count;
 };
 
+/* The marks of the batch's rows, NULL where there are none. */
+static const uint8_t *marks_if_any(const struct forward *forward, const struct matrix *matrix,
+                                   const uint8_t *marks)
+{
+    size_t per_row = activation_marks(activation_form_of(matrix->type), matrix->columns);
+    for (size_t i = 0; i < per_row * forward->batch->rows; i++) {
+        if (marks[i] != 0)
+            return marks;
+    }
+    return NULL;
+}
+
 /* A matrix and the activations of the batch. */
 static struct operands with_activations(const struct forward *forward, const struct matrix *matrix)
 {
-    const void *x = forward->workspace.activations[activation_form_of(matrix->type)];
-    return (struct operands){matrix, x, forward->batch->rows};
+    enum activation_form form = activation_form_of(matrix->type);
+    const uint8_t *marks = marks_if_any(forward, matrix, forward->workspace.marks[form]);
+    return (struct operands){matrix, forward->workspace.activations[form], forward->batch->rows,
+                             marks};
+}
+
+static struct operands with_gated(const struct forward *forward)
+{
+    const struct matrix *down = &forward->layer->down;
+    const struct workspace *work = &forward->workspace;
+    return (struct operands){down, work->gated, forward->batch->rows,
+                             marks_if_any(forward, down, work->gated_marks)};
 }
 
 /* A few items a thread even out what the threads do; one item is at least `unit` rows. */
@@ -84,6 +107,7 @@ static void multiply_rows(const struct forward *forward, const struct operands *
         .row_end = end - begin,
         .x = operands->x,
         .columns = operands->columns,
+        .marks = operands->marks,
         .y = y,
         .y_stride = y_stride,
     };
@@ -133,16 +157,49 @@ static unsigned form_bit(const struct matrix *matrix)
     return 1u << activation_form_of(matrix->type);
 }
 
+/* One of the batch's rows, n of its elements from `begin` on, into a form: into `rows` of `width`
+ * elements, the outliers of all rows behind them, and into `marks`. */
+struct activation_place {
+    enum activation_form form;
+    char *rows;
+    uint8_t *marks;
+    size_t width, row, begin;
+};
+
+static void quantize_part(const struct forward *forward, float *x, size_t n,
+                          const struct activation_place *place)
+{
+    const struct kernels *kernels = forward->options.kernels;
+    enum activation_form form = place->form;
+    size_t bytes = activation_row_bytes(form, place->width);
+    char *at = place->rows + place->row * bytes + activation_offset(form, place->begin);
+    size_t marks = place->row * activation_marks(form, place->width);
+    if (form == ACTIVATION_F32) {
+        kernels->quantize[form](x, n, at);
+        return;
+    }
+    const struct activation_columns columns = {
+        .rest = at,
+        .outliers = at + forward->batch->rows * bytes,
+        .marks = place->marks + marks + place->begin / activation_run(form),
+    };
+    activation_split(kernels, form, x, n, &columns);
+}
+
 /* Brings one row of n floats into the forms of a set of bits. */
-static void quantize_row(const struct forward *forward, const float *x, size_t n, size_t row,
+static void quantize_row(const struct forward *forward, float *x, size_t n, size_t row,
                          unsigned forms)
 {
     for (unsigned f = 0; f < ACTIVATION_FORMS; f++) {
-        enum activation_form form = (enum activation_form)f;
-        if (!(forms & 1u << form))
-            continue;
-        char *rows = forward->workspace.activations[form];
-        forward->options.kernels->quantize[form](x, n, rows + row * activation_row_bytes(form, n));
+        const struct activation_place place = {
+            .form = (enum activation_form)f,
+            .rows = forward->workspace.activations[f],
+            .marks = forward->workspace.marks[f],
+            .width = n,
+            .row = row,
+        };
+        if (forms & 1u << f)
+            quantize_part(forward, x, n, &place);
     }
 }
 
@@ -312,12 +369,13 @@ static void prepare_ff_row(void *context, size_t row, unsigned thread)
                   form_bit(&layer->gate) | form_bit(&layer->up));
 }
 
-/* Rows of gate and up in one item: whole groups of the form that `down` multiplies with. */
+/* Rows of gate and up in one item: whole runs of the form that `down` multiplies with. */
 static size_t gated_rows_per_item(const struct forward *forward)
 {
     const struct matrix *down = &forward->layer->down;
-    bool super = activation_form_of(down->type) == ACTIVATION_Q8_256;
-    return rows_per_item(forward, down->columns, super ? TILE_ROWS : PRODUCT_ROWS);
+    enum activation_form form = activation_form_of(down->type);
+    size_t unit = form == ACTIVATION_F32 ? PRODUCT_ROWS : activation_run(form);
+    return rows_per_item(forward, down->columns, unit);
 }
 
 /* gate becomes activation(gate) * up, and that the elements from `begin` on of row `row` of what
@@ -327,14 +385,19 @@ static void activate(const struct forward *forward, float *gate, const float *up
 {
     const struct kernels *kernels = forward->options.kernels;
     const struct matrix *down = &forward->layer->down;
-    enum activation_form form = activation_form_of(down->type);
-    char *at = forward->workspace.gated;
-    at += row * activation_row_bytes(form, down->columns) + activation_offset(form, begin);
+    const struct activation_place place = {
+        .form = activation_form_of(down->type),
+        .rows = forward->workspace.gated,
+        .marks = forward->workspace.gated_marks,
+        .width = down->columns,
+        .row = row,
+        .begin = begin,
+    };
     if (forward->options.model->architecture->activation == ACTIVATION_GELU)
         kernels->vector.gelu_mul(gate, up, n);
     else
         kernels->vector.silu_mul(gate, up, n);
-    kernels->quantize[form](gate, n, at);
+    quantize_part(forward, gate, n, &place);
 }
 
 /* Some rows of gate and up through the activation into the form that `down` multiplies with: what
@@ -482,9 +545,7 @@ static void run_feed_forward(struct forward *forward)
     over_rows(forward, prepare_ff_row);
     pool_run(forward->options.pool, items_of(layer->down.columns, gated_rows_per_item(forward)),
              compute_gated_item, forward);
-    multiply(forward,
-             (struct operands){&layer->down, forward->workspace.gated, forward->batch->rows},
-             forward->workspace.y);
+    multiply(forward, with_gated(forward), forward->workspace.y);
     over_rows(forward, finish_layer_row);
 }
 
@@ -521,17 +582,19 @@ static void prepare_logits_row(void *context, size_t row, unsigned thread)
     const struct forward *forward = context;
     const struct model *model = forward->options.model;
     const struct workspace *work = &forward->workspace;
+    const struct kernels *kernels = forward->options.kernels;
     enum activation_form form = activation_form_of(model->output.type);
     size_t n = model->shape.embedding_length, columns = columns_per_logits(forward);
+    size_t bytes = activation_row_bytes(form, n);
+    char *rounded = (char *)work->activations[form] + columns * row * bytes;
     float *normed = workspace_scratch(work, thread);
-    forward->options.kernels->vector.rms_norm(workspace_row(work->x, row, n), model->output_norm,
-                                              model->shape.norm_eps, n, normed);
-    quantize_row(forward, normed, n, columns * row, 1u << form);
+    kernels->vector.rms_norm(workspace_row(work->x, row, n), model->output_norm,
+                             model->shape.norm_eps, n, normed);
+    kernels->quantize[form](normed, n, rounded);
     if (columns == 1)
         return;
-    const char *rounded = work->activations[form];
-    activation_subtract(form, rounded + columns * row * activation_row_bytes(form, n), n, normed);
-    quantize_row(forward, normed, n, columns * row + 1, 1u << form);
+    activation_subtract(form, rounded, n, normed);
+    kernels->quantize[form](normed, n, rounded + bytes);
 }
 
 static size_t logits_per_item(const struct forward *forward)
@@ -552,8 +615,11 @@ static void compute_logits_item(void *context, size_t item, unsigned thread)
     float *tile = workspace_tile(&forward->workspace, thread);
     struct matrix output = model->output;
     output.bias = NULL;
-    struct operands operands = with_activations(forward, &output);
-    operands.columns = columns * forward->logit_rows;
+    const struct operands operands = {
+        .matrix = &output,
+        .x = forward->workspace.activations[activation_form_of(output.type)],
+        .columns = columns * forward->logit_rows,
+    };
     multiply_rows(forward, &operands, begin, begin + n, tile, n);
     for (size_t row = 0; row < forward->logit_rows; row++, tile += columns * n) {
         float *logits = workspace_row(forward->workspace.logits, row, model->shape.vocabulary);

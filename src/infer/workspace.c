@@ -10,8 +10,8 @@
 /* The widest row of each kind over all layers, and the forms that matrices multiply with. */
 struct widths {
     size_t query, key, value, attention;
-    size_t gated_bytes;
-    unsigned forms; /* bits */
+    size_t gated_bytes, gated_marks; /* bytes: with the outliers */
+    unsigned forms;                  /* bits */
 };
 
 static size_t larger(size_t a, size_t b)
@@ -24,6 +24,13 @@ static unsigned form_bit(const struct matrix *matrix)
     return 1u << activation_form_of(matrix->type);
 }
 
+/* Columns of a form for one of activations: a second one for outliers, or for what rounding lost
+ * before the logits. */
+static size_t columns_of(enum activation_form form)
+{
+    return form == ACTIVATION_F32 ? 1 : 2;
+}
+
 static struct widths widths_of(const struct model *model)
 {
     const struct model_shape *shape = &model->shape;
@@ -34,8 +41,10 @@ static struct widths widths_of(const struct model *model)
         widths.key = larger(widths.key, layer->key.rows);
         widths.value = larger(widths.value, layer->value.rows);
         enum activation_form form = activation_form_of(layer->down.type);
-        widths.gated_bytes =
-            larger(widths.gated_bytes, activation_row_bytes(form, layer->down.columns));
+        size_t bytes = columns_of(form) * activation_row_bytes(form, layer->down.columns);
+        widths.gated_bytes = larger(widths.gated_bytes, bytes);
+        widths.gated_marks =
+            larger(widths.gated_marks, activation_marks(form, layer->down.columns));
         widths.attention = larger(widths.attention, layer->attention_output.columns);
         widths.forms |= form_bit(&layer->query) | form_bit(&layer->key) | form_bit(&layer->value) |
                         form_bit(&layer->attention_output) | form_bit(&layer->gate) |
@@ -56,8 +65,10 @@ enum area {
     AREA_ANGLES,
     AREA_SCRATCH,
     AREA_GATED,
+    AREA_GATED_MARKS,
     AREA_RUNS,
-    AREA_ACTIVATIONS, /* one for each form */
+    AREA_MARKS, /* one for each form */
+    AREA_ACTIVATIONS = AREA_MARKS + ACTIVATION_FORMS,
     AREAS = AREA_ACTIVATIONS + ACTIVATION_FORMS,
 };
 
@@ -92,10 +103,15 @@ static void plan_areas(struct workspace *workspace, const struct model *model, s
     plan[AREA_ANGLES] = (struct area_plan){kinds * rows_max, 2 * workspace->pairs_max * f};
     plan[AREA_SCRATCH] = (struct area_plan){threads, workspace->scratch_width * f};
     plan[AREA_GATED] = (struct area_plan){rows_max, widths.gated_bytes};
+    plan[AREA_GATED_MARKS] =
+        (struct area_plan){widths.gated_marks > 0 ? rows_max : 0, widths.gated_marks};
     plan[AREA_RUNS] = (struct area_plan){rows_max, sizeof(struct run)};
     for (unsigned form = 0; form < ACTIVATION_FORMS; form++) {
         size_t bytes = activation_row_bytes((enum activation_form)form, widest);
-        size_t rows = widths.forms & 1u << form ? 2 * rows_max : 0;
+        size_t marks = activation_marks((enum activation_form)form, widest);
+        size_t rows = widths.forms & 1u << form ? rows_max : 0;
+        plan[AREA_MARKS + form] = (struct area_plan){marks > 0 ? rows : 0, marks};
+        rows *= columns_of((enum activation_form)form);
         plan[AREA_ACTIVATIONS + form] = (struct area_plan){rows, bytes};
     }
 }
@@ -108,11 +124,8 @@ uint64_t workspace_bytes_for(const struct model *model, size_t rows_max, unsigne
     uint64_t bytes = (uint64_t)logit_rows * model->shape.vocabulary * sizeof(float);
     plan_areas(&workspace, model, rows_max, threads, plan);
     for (unsigned a = 0; a < AREAS; a++) {
-        size_t rows = plan[a].rows;
-        /* the second half is for a second column of the rows whose logits are wanted */
-        if (a >= AREA_ACTIVATIONS && rows > 0)
-            rows = larger(rows_max, 2 * (logit_rows < rows_max ? logit_rows : rows_max));
-        bytes += (uint64_t)rows * plan[a].bytes + (rows > 0 ? os_page_size() : 0);
+        bytes += (uint64_t)plan[a].rows * plan[a].bytes;
+        bytes += plan[a].rows > 0 ? os_page_size() : 0;
     }
     return bytes;
 }
@@ -153,9 +166,12 @@ int workspace_init(struct workspace *workspace, const struct model *model, size_
     w->angles = memory[AREA_ANGLES];
     w->scratch = memory[AREA_SCRATCH];
     w->gated = memory[AREA_GATED];
+    w->gated_marks = memory[AREA_GATED_MARKS];
     w->runs = memory[AREA_RUNS];
-    for (unsigned form = 0; form < ACTIVATION_FORMS; form++)
+    for (unsigned form = 0; form < ACTIVATION_FORMS; form++) {
         w->activations[form] = memory[AREA_ACTIVATIONS + form];
+        w->marks[form] = memory[AREA_MARKS + form];
+    }
     return 0;
 }
 

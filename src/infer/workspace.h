@@ -17,19 +17,21 @@
  * widest activation form. */
 #define TILE_ROWS 256
 
-#define WORKSPACE_AREAS 16
+#define WORKSPACE_AREAS 20
 
 struct workspace {
     float *x, *y;               /* [rows][embedding] */
     float *query, *key, *value; /* [rows][heads * size] */
-    void *
-        activations[ACTIVATION_FORMS]; /* [2 * rows]: what matrices multiply with, where any does */
-    void *gated;                       /* [rows]: what the feed-forward's last one does */
-    float *tiles;                      /* [threads][tile_floats]: products on their way */
-    float *angles;                     /* [ROPE_KINDS][rows][2 * pairs], cosines before sines */
-    float *scratch;                    /* [threads][width] */
-    float *logits;                     /* [logit rows][vocabulary] */
-    struct run *runs;                  /* [rows] of a narrowed batch */
+    /* [2 * rows], of floats [rows]: what matrices multiply with, where any does, and outliers */
+    void *activations[ACTIVATION_FORMS];
+    uint8_t *marks[ACTIVATION_FORMS]; /* [rows]: of those outliers */
+    void *gated;                      /* as `activations`, for the feed-forward's last matrix */
+    uint8_t *gated_marks;             /* [rows] */
+    float *tiles;                     /* [threads][tile_floats]: products on their way */
+    float *angles;                    /* [ROPE_KINDS][rows][2 * pairs], cosines before sines */
+    float *scratch;                   /* [threads][width] */
+    float *logits;                    /* [logit rows][vocabulary] */
+    struct run *runs;                 /* [rows] of a narrowed batch */
     size_t rows_max, pairs_max, scratch_width, tile_floats, vocabulary;
     size_t logits_capacity; /* rows */
     struct workspace_area {

@@ -21,6 +21,8 @@ struct kernels {
 
     /* One row of k floats into an activation form (ACTIVATION_F32 copies). */
     void (*quantize[ACTIVATION_FORMS])(const float *x, size_t k, void *row);
+    /* The marks of k elements in runs of so many, see activation_split(). */
+    void (*mark_outliers)(const float *x, size_t k, size_t run, uint8_t *marks);
     /* By weight type; NULL for numbers that are no type. */
     void (*matmul[KERNEL_TYPES_MAX])(const struct matmul *task);
     /* k elements of a weight row as floats, bit-exact to the format's definition. */

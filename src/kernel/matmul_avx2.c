@@ -259,15 +259,16 @@ INLINE void sweep_q8(const struct sweep *task, int columns, int group, enum offs
         for (int h = 0; h < HALVES; h++)
             sums[h][c] = _mm256_load_ps(task->sums + c * PANEL_STRIDE + 8 * h);
     }
-    for (int b = 0; b < task->blocks; b++) {
+    for (uint32_t rest = task->groups; rest != 0; rest &= rest - 1) {
+        int b = __builtin_ctz(rest);
         __m256i total[HALVES][COLUMNS_MAX];
         const int8_t *a[COLUMNS_MAX];
         UNROLL
         for (int c = 0; c < columns; c++) {
-            a[c] = x[c]->q;
+            a[c] = x[c][b].q;
             UNROLL
             for (int h = 0; h < HALVES; h++)
-                total[h][c] = offset_sum(x[c], offset);
+                total[h][c] = offset_sum(x[c] + b, offset);
         }
         add_block(panel->q + 8 * b, a, group, columns, total);
         UNROLL
@@ -278,10 +279,9 @@ INLINE void sweep_q8(const struct sweep *task, int columns, int group, enum offs
                                          _mm256_cvtepi32_ps(total[h][c]));
                 if (minima)
                     t = _mm256_fmadd_ps(_mm256_load_ps(panel->m[b] + 8 * h),
-                                        _mm256_set1_ps(x[c]->sum), t);
-                sums[h][c] = _mm256_fmadd_ps(_mm256_set1_ps(x[c]->d), t, sums[h][c]);
+                                        _mm256_set1_ps(x[c][b].sum), t);
+                sums[h][c] = _mm256_fmadd_ps(_mm256_set1_ps(x[c][b].d), t, sums[h][c]);
             }
-            x[c]++;
         }
     }
     UNROLL
@@ -424,8 +424,12 @@ INLINE void sweep_q8_256(const struct sweep *task, int columns, const struct k_s
         for (int h = 0; h < HALVES; h++)
             total[h][c] = _mm256_setzero_si256();
     }
-    for (int g = 0; g < STEP_ELEMENTS / group_of(shape); g++)
-        add_group(panel, x, g, shape, columns, total);
+    int per_mark = ACTIVATION_GROUP / group_of(shape);
+    for (uint32_t rest = task->groups; rest != 0; rest &= rest - 1) {
+        int first = __builtin_ctz(rest) * per_mark;
+        for (int g = 0; g < per_mark; g++)
+            add_group(panel, x, first + g, shape, columns, total);
+    }
     UNROLL
     for (int c = 0; c < columns; c++) {
         UNROLL

@@ -243,6 +243,37 @@ INLINE __m512i start_q8(const struct activation_q8 *x, enum start start)
     return fresh_zero();
 }
 
+/* Block b of the panels times the block at x[c] of each column, which then moves on. */
+INLINE void sweep_block(const struct panel *weights, int b,
+                        const struct activation_q8 *x[TILE_COLUMNS_MAX], int panels, int columns,
+                        enum start start, bool minima, __m512 sums[PANELS_MAX][TILE_COLUMNS_MAX])
+{
+    __m512i dot[PANELS_MAX][TILE_COLUMNS_MAX];
+    const int8_t *a[TILE_COLUMNS_MAX];
+    UNROLL
+    for (int c = 0; c < columns; c++) {
+        a[c] = x[c]->q;
+        UNROLL
+        for (int p = 0; p < panels; p++)
+            dot[p][c] = start_q8(x[c], start);
+    }
+    dot_steps(weights, 8 * b, a, 8, panels, columns, dot);
+    UNROLL
+    for (int p = 0; p < panels; p++) {
+        __m512 d = _mm512_load_ps(weights[p].d[b]);
+        UNROLL
+        for (int c = 0; c < columns; c++) {
+            __m512 t = _mm512_mul_ps(d, _mm512_cvtepi32_ps(dot[p][c]));
+            if (minima)
+                t = _mm512_fmadd_ps(_mm512_load_ps(weights[p].m[b]), _mm512_set1_ps(x[c]->sum), t);
+            sums[p][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c]->d), t, sums[p][c]);
+        }
+    }
+    UNROLL
+    for (int c = 0; c < columns; c++)
+        x[c]++;
+}
+
 INLINE void sweep_q8(const struct sweep *task, int panels, int columns, enum start start,
                      bool minima)
 {
@@ -255,34 +286,14 @@ INLINE void sweep_q8(const struct sweep *task, int panels, int columns, enum sta
         for (int p = 0; p < panels; p++)
             sums[p][c] = _mm512_load_ps(task->sums + c * PANEL_STRIDE + 16 * p);
     }
-    for (int b = 0; b < task->blocks; b++) {
-        __m512i dot[PANELS_MAX][TILE_COLUMNS_MAX];
-        UNROLL
-        for (int c = 0; c < columns; c++) {
-            UNROLL
-            for (int p = 0; p < panels; p++)
-                dot[p][c] = start_q8(x[c], start);
-        }
-        const int8_t *a[TILE_COLUMNS_MAX];
+    int b = 0;
+    for (uint32_t rest = task->groups; rest != 0; rest = rest >> b << b) {
+        int first = __builtin_ctz(rest), end = first + __builtin_ctz(~(rest >> first));
         UNROLL
         for (int c = 0; c < columns; c++)
-            a[c] = x[c]->q;
-        dot_steps(task->panels, 8 * b, a, 8, panels, columns, dot);
-        UNROLL
-        for (int p = 0; p < panels; p++) {
-            __m512 d = _mm512_load_ps(task->panels[p].d[b]);
-            UNROLL
-            for (int c = 0; c < columns; c++) {
-                __m512 t = _mm512_mul_ps(d, _mm512_cvtepi32_ps(dot[p][c]));
-                if (minima)
-                    t = _mm512_fmadd_ps(_mm512_load_ps(task->panels[p].m[b]),
-                                        _mm512_set1_ps(x[c]->sum), t);
-                sums[p][c] = _mm512_fmadd_ps(_mm512_set1_ps(x[c]->d), t, sums[p][c]);
-            }
-        }
-        UNROLL
-        for (int c = 0; c < columns; c++)
-            x[c]++;
+            x[c] += first - b;
+        for (b = first; b < end; b++)
+            sweep_block(task->panels, b, x, panels, columns, start, minima, sums);
     }
     UNROLL
     for (int c = 0; c < columns; c++) {
@@ -404,7 +415,7 @@ INLINE void finish_superblock(const struct k_tile *tile, int panels, int columns
     }
 }
 
-INLINE void sweep_superblock(const struct k_tile *tile, int panels, int columns,
+INLINE void sweep_superblock(const struct k_tile *tile, uint32_t groups, int panels, int columns,
                              const struct k_shape shape)
 {
     __m512i total[PANELS_MAX][TILE_COLUMNS_MAX];
@@ -414,8 +425,13 @@ INLINE void sweep_superblock(const struct k_tile *tile, int panels, int columns,
         for (int c = 0; c < columns; c++)
             total[p][c] = fresh_zero();
     }
-    for (int g = 0; g < STEP_ELEMENTS / shape.group; g++)
-        sum_group(tile, g, panels, columns, shape, total);
+    int per_mark = ACTIVATION_GROUP / shape.group;
+    for (uint32_t rest = groups; rest != 0; rest &= rest - 1) {
+        int first = __builtin_ctz(rest) * per_mark;
+        UNROLL
+        for (int g = 0; g < per_mark; g++)
+            sum_group(tile, first + g, panels, columns, shape, total);
+    }
     finish_superblock(tile, panels, columns, shape.min_group, total);
 }
 
@@ -429,10 +445,10 @@ INLINE void sweep_q8_256(const struct sweep *task, int panels, int columns, stru
         small &= tile.x[c]->small;
     }
     if (shape.scale == SCALE_16 && small) {
-        sweep_superblock(&tile, panels, columns, shape);
+        sweep_superblock(&tile, task->groups, panels, columns, shape);
     } else {
         shape.scale = SCALE_32;
-        sweep_superblock(&tile, panels, columns, shape);
+        sweep_superblock(&tile, task->groups, panels, columns, shape);
     }
 }
 

@@ -13,6 +13,7 @@
 
 #include "kernel/matvec_neon.h"
 #include "kernel/neon_unpack.h"
+#include "kernel/outliers.h"
 
 enum {
     TILE_ROWS = 8,
@@ -131,8 +132,8 @@ struct column_sweep {
     const struct row_tile *rows;
     const unsigned char *x; /* the first column's activation blocks of this step */
     size_t x_stride;
-    int blocks;
-    float *sums; /* STRIPE_ROWS floats from one column to the next */
+    uint32_t groups; /* a bit for each 32 elements that are multiplied; all others are zero */
+    float *sums;     /* STRIPE_ROWS floats from one column to the next */
 };
 
 INLINE void sweep_q8(const struct column_sweep *task, int columns, bool minima)
@@ -146,12 +147,13 @@ INLINE void sweep_q8(const struct column_sweep *task, int columns, bool minima)
         for (int h = 0; h < 2; h++)
             sums[h][c] = vld1q_f32(task->sums + c * STRIPE_ROWS + 4 * h);
     }
-    for (int b = 0; b < task->blocks; b++) {
+    for (uint32_t rest = task->groups; rest != 0; rest &= rest - 1) {
+        int b = __builtin_ctz(rest);
         int32x4_t dot[2][TILE_COLUMNS];
         const int8_t *a[TILE_COLUMNS];
         UNROLL
         for (int c = 0; c < columns; c++)
-            a[c] = x[c]->q;
+            a[c] = x[c][b].q;
         dot_tile(task->rows->q[2 * b], a, 2, columns, dot);
         UNROLL
         for (int h = 0; h < 2; h++) {
@@ -160,13 +162,10 @@ INLINE void sweep_q8(const struct column_sweep *task, int columns, bool minima)
             for (int c = 0; c < columns; c++) {
                 float32x4_t t = vmulq_f32(d, vcvtq_f32_s32(dot[h][c]));
                 if (minima)
-                    t = vfmaq_f32(t, vld1q_f32(task->rows->m[b] + 4 * h), vdupq_n_f32(x[c]->sum));
-                sums[h][c] = vfmaq_f32(sums[h][c], vdupq_n_f32(x[c]->d), t);
+                    t = vfmaq_f32(t, vld1q_f32(task->rows->m[b] + 4 * h), vdupq_n_f32(x[c][b].sum));
+                sums[h][c] = vfmaq_f32(sums[h][c], vdupq_n_f32(x[c][b].d), t);
             }
         }
-        UNROLL
-        for (int c = 0; c < columns; c++)
-            x[c]++;
     }
     UNROLL
     for (int c = 0; c < columns; c++) {
@@ -224,7 +223,12 @@ INLINE void sweep_q8_256(const struct column_sweep *task, int columns, int sub_b
         x[c] = (const void *)(task->x + (size_t)c * task->x_stride);
         total[0][c] = total[1][c] = vdupq_n_s32(0);
     }
-    for (int b = 0; b < STEP_ELEMENTS / sub_block; b++) {
+    const uint32_t ends = sub_block == 16 ? 3 : 1; /* a group has one sub-block, or two */
+    uint32_t rest = 0;
+    for (uint32_t left = task->groups; left != 0; left &= left - 1)
+        rest |= ends << (uint32_t)__builtin_ctz(left) * (32 / (uint32_t)sub_block);
+    for (; rest != 0; rest &= rest - 1) {
+        int b = __builtin_ctz(rest);
         int32x4_t dot[2][TILE_COLUMNS];
         const int8_t *a[TILE_COLUMNS];
         UNROLL
@@ -327,6 +331,15 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
+/* The columns of outliers beside those that are multiplied. */
+struct outliers {
+    struct outlier_marks first; /* of the first column */
+    size_t columns, x_ahead;    /* bytes from a column to its outliers */
+    bool super;
+    bool any[COLUMNS_AT_ONCE]; /* whether a column has some */
+    _Alignas(64) float sums[COLUMNS_AT_ONCE * STRIPE_ROWS];
+};
+
 /* One step of `count` rows, at most 32; rows that are missing in the last tile repeat the last. */
 static void expand_stripe(const struct tile_walk *walk, const unsigned char *rows, size_t count,
                           size_t blocks, struct row_tile tiles[TILES])
@@ -356,13 +369,43 @@ static void sweep_columns(const struct tile_type *type, struct column_sweep swee
     }
 }
 
+/* The outliers of a step, in tiles of neighbouring columns that have some; see sweep_columns(). */
+static void sweep_outliers(const struct tile_type *type, struct column_sweep sweep, size_t tiles,
+                           struct outliers *outliers, size_t step)
+{
+    struct outlier_marks marks = outliers->first;
+    const unsigned char *x = sweep.x;
+    size_t count = 0;
+    sweep.groups = 0;
+    for (size_t c = 0; c <= outliers->columns; c++, marks.marks += marks.count) {
+        unsigned groups =
+            c < outliers->columns ? outliers_in_step(marks, outliers->super, step) : 0;
+        if (count > 0 && (groups == 0 || count == TILE_COLUMNS)) {
+            sweep.x = x + (c - count) * sweep.x_stride;
+            sweep.sums = outliers->sums + (c - count) * STRIPE_ROWS;
+            sweep_columns(type, sweep, tiles, count);
+            sweep.groups = 0;
+            count = 0;
+        }
+        if (groups != 0) {
+            sweep.groups |= groups;
+            outliers->any[c] = true;
+            count++;
+        }
+    }
+}
+
 /* At most 32 rows times at most 256 columns. */
 static void multiply_stripe(const struct tile_walk *walk, const unsigned char *rows, size_t count,
-                            const unsigned char *x, size_t columns, float *y, size_t y_stride)
+                            const unsigned char *x, struct outliers *outliers, float *y,
+                            size_t y_stride)
 {
     _Alignas(64) float sums[COLUMNS_AT_ONCE * STRIPE_ROWS];
     struct row_tile tiles[TILES];
+    size_t columns = outliers->columns;
     memset(sums, 0, columns * STRIPE_ROWS * sizeof(float));
+    memset(outliers->sums, 0, outliers->first.marks ? sizeof(sums) : 0);
+    memset(outliers->any, 0, sizeof(outliers->any));
     for (size_t block = 0; block < walk->blocks; block += walk->step_blocks) {
         size_t blocks = smaller(walk->step_blocks, walk->blocks - block);
         expand_stripe(walk, rows + block * walk->type->block_bytes, count, blocks, tiles);
@@ -370,19 +413,30 @@ static void multiply_stripe(const struct tile_walk *walk, const unsigned char *r
             .rows = tiles,
             .x = x + block * walk->x_block_bytes,
             .x_stride = walk->x_stride,
-            .blocks = (int)blocks,
+            .groups = outliers->super ? 0xff : (1u << blocks) - 1,
             .sums = sums,
         };
-        sweep_columns(walk->type, sweep, (count + TILE_ROWS - 1) / TILE_ROWS, columns);
+        size_t used = (count + TILE_ROWS - 1) / TILE_ROWS;
+        sweep_columns(walk->type, sweep, used, columns);
+        sweep.x += outliers->x_ahead;
+        if (outliers->first.marks != NULL)
+            sweep_outliers(walk->type, sweep, used, outliers, block / walk->step_blocks);
     }
-    for (size_t c = 0; c < columns; c++)
-        memcpy(y + c * y_stride, sums + c * STRIPE_ROWS, count * sizeof(float));
+    for (size_t c = 0; c < columns; c++) {
+        float *to = y + c * y_stride;
+        memcpy(to, sums + c * STRIPE_ROWS, count * sizeof(float));
+        for (size_t r = 0; outliers->any[c] && r < count; r++)
+            to[r] += outliers->sums[c * STRIPE_ROWS + r];
+    }
 }
 
 static void multiply(const struct matmul *task)
 {
     if (task->columns <= MATVEC_COLUMNS_MAX) {
-        matvec_neon(task);
+        if (task->marks != NULL)
+            (void)outliers_by_columns(task, MATVEC_COLUMNS_MAX, matvec_neon);
+        else
+            (void)matvec_neon(task);
         return;
     }
     bool super = activation_form_of(task->type) == ACTIVATION_Q8_256;
@@ -396,14 +450,19 @@ static void multiply(const struct matmul *task)
         .blocks = task->k / block_elements,
         .step_blocks = STEP_ELEMENTS / block_elements,
     };
+    struct outliers outliers;
+    outliers.super = super;
+    outliers.x_ahead = task->columns * walk.x_stride;
     size_t most = X_BYTES / walk.x_stride / TILE_COLUMNS * TILE_COLUMNS, columns;
     most = most < 32 ? 32 : smaller(most, COLUMNS_AT_ONCE);
     for (size_t c = 0; c < task->columns; c += columns) {
         columns = smaller(most, task->columns - c);
+        outliers.columns = columns;
+        outliers.first = outliers_of(task, c);
         for (size_t row = task->row_begin; row < task->row_end; row += STRIPE_ROWS)
             multiply_stripe(&walk, (const unsigned char *)task->weights + row * task->row_bytes,
                             smaller(STRIPE_ROWS, task->row_end - row),
-                            (const unsigned char *)task->x + c * walk.x_stride, columns,
+                            (const unsigned char *)task->x + c * walk.x_stride, &outliers,
                             task->y + c * task->y_stride + row, task->y_stride);
     }
 }

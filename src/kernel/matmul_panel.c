@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "kernel/blocks.h"
+#include "kernel/outliers.h"
 
 #if defined(__GNUC__)
 #define PREFETCH_L2(address) __builtin_prefetch(address, 0, 2)
@@ -17,6 +18,7 @@
  * band's sums, 64 KiB a panel. */
 enum {
     BAND_STEPS_MAX = 4,
+    BAND_STEPS_OUTLIERS = 2, /* their sums take as much again */
     BAND_X_BYTES = 512 * 1024,
 };
 
@@ -33,6 +35,9 @@ struct panel_walk {
     size_t blocks, step_blocks; /* in a row, in a step */
     size_t row_end, columns;
     size_t band_rows;
+    const uint8_t *marks; /* of the first column; NULL: none */
+    size_t marks_per_column;
+    size_t outliers_at; /* bytes from x to the outliers of the first column */
 };
 
 /* One step of some rows. */
@@ -157,8 +162,51 @@ static size_t tile_width(size_t left, size_t widest)
     return left > widest && left < 2 * widest ? (left + 1) / 2 : smaller(left, widest);
 }
 
+/* Adds the outliers of a step, in tiles of neighbouring columns that have some. Whether theirs are
+ * in the same groups does not matter: all others are zero. */
+static void sweep_outliers(const struct panel_walk *walk, const struct panel_step *step,
+                           struct sweep sweep, size_t panels, bool any[])
+{
+    const struct panel_type *type = walk->type;
+    struct outlier_marks marks = {walk->marks, walk->marks_per_column};
+    bool super = type->form == ACTIVATION_Q8_256;
+    size_t number = step->block / walk->step_blocks, count = 0, widest = type->tile_columns;
+    const unsigned char *x = sweep.x;
+    float *sums = sweep.sums;
+    sweep.groups = 0;
+    for (size_t c = 0; c <= walk->columns; c++, marks.marks += marks.count) {
+        unsigned groups = c < walk->columns ? outliers_in_step(marks, super, number) : 0;
+        if (count > 0 && (groups == 0 || count == widest)) {
+            sweep.x = x + (c - count) * walk->x_stride;
+            sweep.sums = sums + (c - count) * PANEL_STRIDE;
+            sweep_tile(type, sweep, panels, count);
+            sweep.groups = 0;
+            count = 0;
+        }
+        if (groups != 0) {
+            if (!any[c])
+                memset(sums + c * PANEL_STRIDE, 0, PANEL_STRIDE * sizeof(float));
+            sweep.groups |= groups;
+            any[c] = true;
+            count++;
+        }
+    }
+}
+
+/* The sums of the rows of a step. */
+struct panel_sums {
+    float *sums, *outliers; /* [column][PANEL_STRIDE] */
+    bool *any;              /* [column]: whether its outliers have sums already */
+};
+
+static uint32_t groups_of(const struct panel_walk *walk, size_t block)
+{
+    size_t blocks = step_blocks_of(walk, block);
+    return walk->type->form == ACTIVATION_Q8_256 ? 0xff : (1u << blocks) - 1;
+}
+
 static void compute_step(const struct panel_walk *walk, const struct panel_step *step,
-                         struct panel *panels, float *sums)
+                         struct panel *panels, const struct panel_sums *sums)
 {
     size_t panel_count = (step->count + PANEL_ROWS - 1) / PANEL_ROWS;
     for (size_t p = 0; p < panel_count; p++)
@@ -169,9 +217,15 @@ static void compute_step(const struct panel_walk *walk, const struct panel_step 
         .panels = panels,
         .x = walk->x + step->block * walk->x_block_bytes,
         .x_stride = walk->x_stride,
-        .blocks = (int)step_blocks_of(walk, step->block),
-        .sums = sums,
+        .groups = groups_of(walk, step->block),
+        .sums = sums->sums,
     };
+    if (walk->marks != NULL) {
+        struct sweep outliers = sweep;
+        outliers.x += walk->outliers_at;
+        outliers.sums = sums->outliers;
+        sweep_outliers(walk, step, outliers, panel_count, sums->any);
+    }
     for (size_t left = walk->columns, n; left > 0; left -= n) {
         n = tile_width(left, walk->type->tile_columns);
         fetch_some(&fetch, sweep.x, walk->x_stride, n);
@@ -181,29 +235,52 @@ static void compute_step(const struct panel_walk *walk, const struct panel_step 
     }
 }
 
+static void clear_sums(const struct panel_walk *walk, const struct panel_sums *sums)
+{
+    memset(sums->sums, 0, walk->columns * PANEL_STRIDE * sizeof(float));
+    memset(sums->any, 0, walk->columns * sizeof(bool));
+}
+
+static void store_sums(const struct panel_walk *walk, const struct panel_step *step,
+                       const struct panel_sums *sums, float *y, size_t y_stride)
+{
+    for (size_t c = 0; c < walk->columns; c++) {
+        const float *from = sums->sums + c * PANEL_STRIDE;
+        float *to = y + c * y_stride;
+        if (!sums->any[c]) {
+            memcpy(to, from, step->count * sizeof(float));
+            continue;
+        }
+        const float *outliers = sums->outliers + c * PANEL_STRIDE;
+        for (size_t r = 0; r < step->count; r++)
+            to[r] = from[r] + outliers[r];
+    }
+}
+
 /* All rows times up to PANEL_COLUMNS_MAX columns. */
 static void multiply_columns(const struct panel_walk *walk, size_t row_begin, float *y,
                              size_t y_stride)
 {
     _Alignas(64) float sums[BAND_STEPS_MAX][PANEL_COLUMNS_MAX * PANEL_STRIDE];
+    bool any[BAND_STEPS_MAX][PANEL_COLUMNS_MAX];
     struct panel panels[PANELS_MAX];
     struct panel_step step = {row_begin, row_begin, rows_from(walk, row_begin), 0};
     do {
-        float *part = sums[(step.row - step.band) / (walk->type->panels * PANEL_ROWS)];
+        size_t part = (step.row - step.band) / (walk->type->panels * PANEL_ROWS);
+        float *outliers = walk->marks != NULL ? sums[BAND_STEPS_OUTLIERS + part] : NULL;
+        struct panel_sums part_sums = {sums[part], outliers, any[part]};
         if (step.block == 0)
-            memset(part, 0, walk->columns * PANEL_STRIDE * sizeof(float));
-        compute_step(walk, &step, panels, part);
-        if (step.block + walk->step_blocks >= walk->blocks) {
-            for (size_t c = 0; c < walk->columns; c++)
-                memcpy(y + c * y_stride + step.row, part + c * PANEL_STRIDE,
-                       step.count * sizeof(float));
-        }
+            clear_sums(walk, &part_sums);
+        compute_step(walk, &step, panels, &part_sums);
+        if (step.block + walk->step_blocks >= walk->blocks)
+            store_sums(walk, &step, &part_sums, y + step.row, y_stride);
     } while (next_step(walk, &step));
 }
 
 static size_t band_rows_of(const struct panel_walk *walk)
 {
-    size_t steps = walk->columns * walk->x_stride > BAND_X_BYTES ? BAND_STEPS_MAX : 1;
+    size_t most = walk->marks != NULL ? BAND_STEPS_OUTLIERS : BAND_STEPS_MAX;
+    size_t steps = walk->columns * walk->x_stride > BAND_X_BYTES ? most : 1;
     return steps * walk->type->panels * PANEL_ROWS;
 }
 
@@ -221,9 +298,12 @@ void matmul_panels(const struct matmul *task, const struct panel_type *type)
         .blocks = task->k / block_elements,
         .step_blocks = STEP_ELEMENTS / block_elements,
         .row_end = task->row_end,
+        .marks_per_column = activation_marks(type->form, task->k),
+        .outliers_at = task->columns * activation_row_bytes(type->form, task->k),
     };
     for (size_t c = 0; c < task->columns; c += walk.columns) {
         walk.x = (const unsigned char *)task->x + c * walk.x_stride;
+        walk.marks = task->marks != NULL ? task->marks + c * walk.marks_per_column : NULL;
         walk.columns = smaller(PANEL_COLUMNS_MAX, task->columns - c);
         walk.band_rows = band_rows_of(&walk);
         multiply_columns(&walk, task->row_begin, task->y + c * task->y_stride, task->y_stride);

@@ -39,12 +39,13 @@ struct panel {
     int16_t min_pair[8][32];
 };
 
-/* What one call of sweep computes: sums[c][r] += products of w and x over one step. */
+/* What one call of sweep computes: sums[c][r] += products of w and x over one step. Groups without
+ * their bit do not exist, in blocks of 32, or are zero, in superblocks. */
 struct sweep {
     const struct panel *panels;
     const unsigned char *x; /* the first column's activation blocks of this step */
     size_t x_stride;        /* bytes from one column to the next */
-    int blocks;             /* of activations in this step */
+    uint32_t groups;        /* a bit for each 32 elements that are multiplied; at least one */
     float *sums;            /* [column][PANEL_STRIDE] */
 };
 

@@ -10,6 +10,8 @@
  *     t   = fma(m, T, d * S)
  *     acc = fma(d_a, t, acc)             block after block, acc starting at 0
  *
+ * and where a column has outliers, y = acc + acc', the latter over the column of outliers.
+ *
  * Types with blocks of 32 are one sub-block with scale_b = min_b = 1; the K types have 8 or 16 with
  * integer scales, and m = -dmin. |S| is at most 256 * 31 * 63 * 127 (Q5_K), 16 * 128 * 16 * 32 *
  * 127 (Q6_K) or 256 * 127 * 32 * 127 (IQ4_XS): below 2^28. S and T become floats by rounding to
@@ -27,6 +29,7 @@
 #include "kernel/activation.h"
 #include "kernel/blocks.h"
 #include "kernel/half.h"
+#include "kernel/outliers.h"
 #include "kernel/tiers.h"
 
 /* One block of weights, taken apart. */
@@ -233,27 +236,48 @@ static float block_value(const struct weight_format *format, const struct weight
     return format->minima ? fmaf(w->m, (float)t, value) : value;
 }
 
-static void multiply_blocks(const struct matmul *task, const struct weight_format *format)
+/* A row of weights times `columns` columns of activations, x_stride bytes apart. */
+static void multiply_row(const struct weight_format *format, const unsigned char *row,
+                         size_t blocks, const unsigned char *x, size_t x_stride, size_t columns,
+                         float *sums)
 {
     bool super = format->elements == SUPERBLOCK_SIZE;
-    size_t stride = activation_row_bytes(super ? ACTIVATION_Q8_256 : ACTIVATION_Q8, task->k);
-    size_t blocks = task->k / (size_t)format->elements;
+    for (size_t c = 0; c < columns; c++)
+        sums[c] = 0.0f;
+    for (size_t n = 0; n < blocks; n++) {
+        struct weight_block w;
+        format->unpack(row + n * format->bytes, &w);
+        for (size_t c = 0; c < columns; c++) {
+            const struct activation_q8 *a =
+                (const struct activation_q8 *)(const void *)(x + c * x_stride) + n;
+            const struct activation_q8_256 *a_256 =
+                (const struct activation_q8_256 *)(const void *)(x + c * x_stride) + n;
+            float t = block_value(format, &w, super ? a_256->q : a->q);
+            sums[c] = fmaf(super ? a_256->d : a->d, t, sums[c]);
+        }
+    }
+}
+
+static void multiply_blocks(const struct matmul *task, const struct weight_format *format)
+{
+    enum { COLUMNS = 64 };
+    size_t stride = activation_row_bytes(activation_form_of(task->type), task->k);
+    size_t blocks = task->k / (size_t)format->elements, count;
     assert(task->k % (size_t)format->elements == 0);
 
-    for (size_t r = task->row_begin; r < task->row_end; r++) {
-        const unsigned char *row = (const unsigned char *)task->weights + r * task->row_bytes;
-        for (size_t c = 0; c < task->columns; c++)
-            task->y[c * task->y_stride + r] = 0.0f;
-        for (size_t n = 0; n < blocks; n++) {
-            struct weight_block w;
-            format->unpack(row + n * format->bytes, &w);
-            for (size_t c = 0; c < task->columns; c++) {
-                const unsigned char *x = (const unsigned char *)task->x + c * stride;
-                const struct activation_q8 *a = (const struct activation_q8 *)x + n;
-                const struct activation_q8_256 *a_256 = (const struct activation_q8_256 *)x + n;
-                float *acc = &task->y[c * task->y_stride + r];
-                float t = block_value(format, &w, super ? a_256->q : a->q);
-                *acc = fmaf(super ? a_256->d : a->d, t, *acc);
+    for (size_t c = 0; c < task->columns; c += count) {
+        const unsigned char *x = (const unsigned char *)task->x + c * stride;
+        count = task->columns - c < COLUMNS ? task->columns - c : COLUMNS;
+        for (size_t r = task->row_begin; r < task->row_end; r++) {
+            const unsigned char *row = (const unsigned char *)task->weights + r * task->row_bytes;
+            float sums[COLUMNS], outliers[COLUMNS];
+            multiply_row(format, row, blocks, x, stride, count, sums);
+            if (task->marks != NULL)
+                multiply_row(format, row, blocks, x + task->columns * stride, stride, count,
+                             outliers);
+            for (size_t i = 0; i < count; i++) {
+                bool any = outliers_any(outliers_of(task, c + i));
+                task->y[(c + i) * task->y_stride + r] = any ? sums[i] + outliers[i] : sums[i];
             }
         }
     }

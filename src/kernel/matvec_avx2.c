@@ -778,6 +778,8 @@ bool TIER(matvec)(const struct matmul *task)
     const struct strip_type *type = find_type(task->type);
     if (type == NULL || task->columns > MATVEC_COLUMNS_MAX || task->row_end < 8)
         return false;
+    if (task->marks != NULL)
+        return outliers_by_columns(task, MATVEC_COLUMNS_MAX, TIER(matvec));
     enum activation_form form = activation_form_of(task->type);
     size_t elements = form == ACTIVATION_Q8_256 ? SUPERBLOCK_SIZE : BLOCK_SIZE;
     assert(task->k > 0 && task->k % elements == 0);

@@ -10,6 +10,7 @@
 #include "kernel/blocks.h"
 #include "kernel/half.h"
 #include "kernel/matvec.h"
+#include "kernel/outliers.h"
 #include "kernel/rows16_avx512.h"
 
 /* 16 rows of a product, and those behind them that a call goes on with; or some of floats. */
@@ -1054,6 +1055,8 @@ bool matvec_avx512(const struct matmul *task)
     const struct float_strips *floats = find_float_strips(task->type);
     if (task->columns < 1 || task->columns > MATVEC_COLUMNS_MAX)
         return false;
+    if (task->marks != NULL)
+        return outliers_by_columns(task, MATVEC_COLUMNS_MAX, matvec_avx512);
     if (floats != NULL) {
         multiply_float_rows(task, floats);
         return true;

@@ -249,7 +249,7 @@ static void multiply(const struct matmul *task, const struct matvec_type *type)
 NEON_BLOCK_TYPES(DEFINE_BLOCK_TILES)
 NEON_SUPERBLOCK_TYPES(DEFINE_SUPERBLOCK_TILES)
 
-void matvec_neon(const struct matmul *task)
+bool matvec_neon(const struct matmul *task)
 {
 #define BLOCK_ENTRY(type, tag)                                                                     \
     [TYPE_##type] = {BLOCK_BYTES_##type, BLOCK_SIZE, {tile_##tag##_1, tile_##tag##_2}},
@@ -258,4 +258,5 @@ void matvec_neon(const struct matmul *task)
     static const struct matvec_type types[] = {NEON_BLOCK_TYPES(BLOCK_ENTRY)
                                                    NEON_SUPERBLOCK_TYPES(SUPERBLOCK_ENTRY)};
     multiply(task, &types[task->type]);
+    return true;
 }

@@ -13,6 +13,7 @@
 #include "kernel/kernel.h"
 #include "kernel/matmul_panel.h"
 #include "kernel/matvec.h"
+#include "kernel/outliers.h"
 
 #ifndef KERNEL_VNNI
 #define KERNEL_VNNI 0

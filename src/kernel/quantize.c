@@ -57,6 +57,65 @@ static void subtract_group(float d, const int8_t *q, size_t n, float *x)
         x[i] -= d * (float)q[i];
 }
 
+size_t activation_run(enum activation_form form)
+{
+    return form == ACTIVATION_Q8_256 ? 256 : 128;
+}
+
+size_t activation_marks(enum activation_form form, size_t k)
+{
+    size_t run = activation_run(form);
+    return form == ACTIVATION_F32 ? 0 : (k + run - 1) / run;
+}
+
+/* The outlying groups of up to a whole block into its column, which leaves in x what that lost. */
+static void take_outliers(const struct kernels *kernels, enum activation_form form, float *x,
+                          size_t n, uint8_t mark, void *outliers)
+{
+    float part[SUPERBLOCK_SIZE] = {0};
+    for (size_t g = 0; g < n / ACTIVATION_GROUP; g++) {
+        size_t at = g * ACTIVATION_GROUP;
+        if (mark >> g & 1)
+            memcpy(part + at, x + at, ACTIVATION_GROUP * sizeof(float));
+    }
+    kernels->quantize[form](part, n, outliers);
+    activation_subtract(form, outliers, n, x);
+}
+
+/* The outlying groups of one run into their column, everything else into the other. */
+static void split_run(const struct kernels *kernels, enum activation_form form, float *x, size_t n,
+                      uint8_t mark, void *outliers, void *rest)
+{
+    float copy[SUPERBLOCK_SIZE];
+    size_t block = form == ACTIVATION_Q8 ? BLOCK_SIZE : SUPERBLOCK_SIZE;
+    memcpy(copy, x, n * sizeof(float));
+    for (size_t i = 0; i < n; i += block) {
+        uint8_t part = form == ACTIVATION_Q8 ? mark >> i / block & 1 : mark;
+        if (part != 0)
+            take_outliers(kernels, form, x + i, block, part,
+                          (char *)outliers + activation_offset(form, i));
+    }
+    kernels->quantize[form](x, n, rest);
+    memcpy(x, copy, n * sizeof(float));
+}
+
+void activation_split(const struct kernels *kernels, enum activation_form form, float *x, size_t k,
+                      const struct activation_columns *out)
+{
+    size_t run = activation_run(form);
+    assert(form != ACTIVATION_F32);
+    kernels->mark_outliers(x, k, run, out->marks);
+    memset(out->outliers, 0, activation_offset(form, k));
+    for (size_t i = 0; i < k; i += run) {
+        size_t n = k - i < run ? k - i : run, at = activation_offset(form, i);
+        char *outliers = (char *)out->outliers + at, *rest = (char *)out->rest + at;
+        if (out->marks[i / run] != 0)
+            split_run(kernels, form, x + i, n, out->marks[i / run], outliers, rest);
+        else
+            kernels->quantize[form](x + i, n, rest);
+    }
+}
+
 void activation_subtract(enum activation_form form, const void *row, size_t k, float *x)
 {
     if (form == ACTIVATION_Q8) {

@@ -97,8 +97,61 @@ static void QUANTIZE(quantize_q8_256)(const float *x, size_t k, void *row)
     }
 }
 
+static uint32_t QUANTIZE(largest_bits)(const float *x)
+{
+    uint32_t max = 0;
+    for (int i = 0; i < ACTIVATION_GROUP; i++) {
+        uint32_t magnitude = bits_of_float(x[i]) & 0x7fffffff;
+        max = magnitude > max ? magnitude : max;
+    }
+    return max;
+}
+
+/* The lower one of two, where the middle lies between. */
+static uint32_t QUANTIZE(median)(const uint32_t *values, size_t n)
+{
+    uint32_t sorted[SUPERBLOCK_SIZE / ACTIVATION_GROUP];
+    for (size_t i = 0; i < n; i++) {
+        size_t at = i;
+        for (; at > 0 && sorted[at - 1] > values[i]; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = values[i];
+    }
+    return sorted[(n - 1) / 2];
+}
+
+/* The bits of positive floats are in the order of the floats. In most runs the smallest group shows
+ * that there are no outliers. */
+static uint8_t QUANTIZE(mark_run)(const float *x, size_t groups, float ratio)
+{
+    uint32_t largest[SUPERBLOCK_SIZE / ACTIVATION_GROUP];
+    uint32_t most = 0, least = UINT32_MAX;
+    for (size_t g = 0; g < groups; g++) {
+        largest[g] = QUANTIZE(largest_bits)(x + g * ACTIVATION_GROUP);
+        most = largest[g] > most ? largest[g] : most;
+        least = largest[g] < least ? largest[g] : least;
+    }
+    if (most >= 0x7f800000 || float_of_bits(most) <= float_of_bits(least) * ratio)
+        return 0;
+    float limit = float_of_bits(QUANTIZE(median)(largest, groups)) * ratio;
+    uint8_t mark = 0;
+    for (size_t g = 0; g < groups; g++)
+        mark |= (uint8_t)((float_of_bits(largest[g]) > limit) << g);
+    return mark;
+}
+
+static void QUANTIZE(mark_outliers)(const float *x, size_t k, size_t run, uint8_t *marks)
+{
+    float ratio = run == SUPERBLOCK_SIZE ? OUTLIER_RATIO_256 : OUTLIER_RATIO;
+    for (size_t n; k > 0; k -= n, x += n) {
+        n = k < run ? k : run;
+        *marks++ = QUANTIZE(mark_run)(x, n / ACTIVATION_GROUP, ratio);
+    }
+}
+
 static void QUANTIZE(quantize_fill)(struct kernels *kernels)
 {
+    kernels->mark_outliers = QUANTIZE(mark_outliers);
     kernels->quantize[ACTIVATION_F32] = QUANTIZE(quantize_f32);
     kernels->quantize[ACTIVATION_Q8] = QUANTIZE(quantize_q8);
     kernels->quantize[ACTIVATION_Q8_256] = QUANTIZE(quantize_q8_256);

@@ -19,7 +19,7 @@
 #include "kernel/kernel.h"
 #include "support/guarded.h"
 
-enum { ROWS_MAX = 49, COLUMNS_MAX = 33, BLOCKS_MAX = 11, ELEMENTS_MAX = 2048 };
+enum { ROWS_MAX = 81, COLUMNS_MAX = 33, COLUMNS_MANY = 263, BLOCKS_MAX = 11, ELEMENTS_MAX = 2048 };
 
 static const uint32_t all_types[] = {
 #define TYPE_NUMBER(name, number, elements, bytes) number,
@@ -157,14 +157,49 @@ struct operands {
     size_t k, rows, columns, row_bytes;
     struct guarded weights; /* its end is the end of readable memory */
     unsigned char *x;       /* quantized by the reference */
+    bool outliers;          /* x has as many rows of outliers behind the others */
+    uint8_t marks[COLUMNS_MANY * (ELEMENTS_MAX / 128)];
 };
+
+static size_t x_bytes_of(const struct operands *operands)
+{
+    size_t row = activation_row_bytes(activation_form_of(operands->type), operands->k);
+    return (operands->outliers ? 2 : 1) * operands->columns * row;
+}
+
+static bool has_outliers(uint32_t type)
+{
+    return activation_form_of(type) != ACTIVATION_F32;
+}
 
 static void operands_finish(struct operands *operands)
 {
     guarded_free(&operands->weights);
-    mem_pages_free(operands->x,
-                   operands->columns *
-                       activation_row_bytes(activation_form_of(operands->type), operands->k));
+    mem_pages_free(operands->x, x_bytes_of(operands));
+}
+
+/* Makes some groups of 32 larger, in some columns. */
+static void enlarge(struct random *random, size_t k, float *x)
+{
+    if (random_u64(random) % 3 == 0)
+        return;
+    for (size_t i = 0; i < k; i += 32) {
+        float factor = random_u64(random) % 4 == 0 ? 100.0f : 1.0f;
+        for (size_t j = i; j < i + 32; j++)
+            x[j] *= factor;
+    }
+}
+
+static void split_column(const struct kernels *tier, struct operands *out, size_t column, float *x)
+{
+    enum activation_form form = activation_form_of(out->type);
+    size_t row = activation_row_bytes(form, out->k);
+    const struct activation_columns columns = {
+        .rest = out->x + column * row,
+        .outliers = out->x + (out->columns + column) * row,
+        .marks = out->marks + column * activation_marks(form, out->k),
+    };
+    activation_split(tier, form, x, out->k, &columns);
 }
 
 static void operands_init(struct operands *out, struct random *random, const struct kernels *ref,
@@ -176,7 +211,7 @@ static void operands_init(struct operands *out, struct random *random, const str
     assert_int_equal(x_bytes % 64, 0);
     out->row_bytes = out->k / traits->block_elements * traits->block_bytes;
     assert_true(guarded_alloc(&out->weights, out->rows * out->row_bytes));
-    out->x = mem_pages_alloc(out->columns * x_bytes);
+    out->x = mem_pages_alloc(x_bytes_of(out));
     assert_non_null(out->x);
     for (size_t r = 0; r < out->rows; r++)
         fill_row(random, out->type, fill, out->k, out->weights.data + r * out->row_bytes);
@@ -184,7 +219,12 @@ static void operands_init(struct operands *out, struct random *random, const str
     assert_true(out->k <= ELEMENTS_MAX);
     for (size_t c = 0; c < out->columns; c++) {
         fill_input(random, input, out->k, x);
-        ref->quantize[form](x, out->k, out->x + c * x_bytes);
+        if (out->outliers) {
+            enlarge(random, out->k, x);
+            split_column(ref, out, c, x);
+        } else {
+            ref->quantize[form](x, out->k, out->x + c * x_bytes);
+        }
     }
 }
 
@@ -198,6 +238,7 @@ static struct matmul product(const struct operands *operands, float *y, size_t y
         .row_end = operands->rows,
         .x = operands->x,
         .columns = operands->columns,
+        .marks = operands->outliers ? operands->marks : NULL,
         .y = y,
         .y_stride = y_stride,
     };
@@ -340,10 +381,13 @@ static void check_many_columns(const struct kernels *ref, const struct kernels *
 {
     struct random random = random_from_seed(5);
     for (int t = 0; t < TYPE_COUNT; t++) {
-        enum { COLUMNS = 263, ROWS = 3 };
-        struct operands operands = {.type = all_types[t], .rows = ROWS, .columns = COLUMNS};
+        enum { COLUMNS = COLUMNS_MANY, ROWS = 3 };
+        struct operands operands = {.type = all_types[t],
+                                    .rows = ROWS,
+                                    .columns = COLUMNS,
+                                    .outliers = has_outliers(all_types[t])};
         static float expected[ROWS * COLUMNS], y[ROWS * COLUMNS];
-        operands.k = row_elements(operands.type, 1, &random);
+        operands.k = row_elements(operands.type, 4, &random);
         operands_init(&operands, &random, ref, FILL_RANDOM, INPUT_RANDOM);
         struct matmul task = product(&operands, expected, ROWS);
         ref->matmul[operands.type](&task);
@@ -352,6 +396,62 @@ static void check_many_columns(const struct kernels *ref, const struct kernels *
         assert_true(same_floats(expected, y, ROWS * COLUMNS));
         operands_finish(&operands);
     }
+}
+
+/* Long ranges of rows too: products with few columns are computed in parts of 64 and 1024 rows. */
+static void check_outliers(const struct kernels *ref, const struct kernels *tier)
+{
+    static const size_t rows[] = {1, 15, 16, 35, 63, 64, 65, 80, 81};
+    static const size_t columns[] = {1, 2, 3, 4, 5, 6, 7, 9, 33};
+    struct random random = random_from_seed(9);
+    for (int t = 0; t < TYPE_COUNT; t++) {
+        for (size_t i = 0; i < 81 && has_outliers(all_types[t]); i++) {
+            struct operands operands = {.type = all_types[t],
+                                        .rows = rows[i % 9],
+                                        .columns = columns[i / 9],
+                                        .outliers = true};
+            operands.k = row_elements(operands.type, 1 + (i * 5) % BLOCKS_MAX, &random);
+            operands_init(&operands, &random, ref, i % 7 == 3 ? FILL_EXTREME_SCALES : FILL_RANDOM,
+                          (enum input)(i % INPUTS));
+            check_product(ref, tier, &operands, &random);
+            operands_finish(&operands);
+        }
+    }
+}
+
+static void every_tier_equals_the_reference_with_outliers(void **state)
+{
+    (void)state;
+    for_each_tier(check_outliers);
+}
+
+static void check_long_ranges(const struct kernels *ref, const struct kernels *tier)
+{
+    enum { ROWS = 2100, K = 256 };
+    static float expected[ROWS], y[ROWS];
+    struct random random = random_from_seed(10);
+    for (int t = 0; t < TYPE_COUNT; t++) {
+        struct operands operands = {
+            .type = all_types[t], .k = K, .rows = ROWS, .columns = 1, .outliers = true};
+        if (!has_outliers(operands.type))
+            continue;
+        operands_init(&operands, &random, ref, FILL_RANDOM, INPUT_RANDOM);
+        for (size_t rows = 2020; rows <= ROWS; rows += 8) {
+            struct matmul task = product(&operands, expected, ROWS);
+            ref->matmul[operands.type](&task);
+            task = product(&operands, y, ROWS);
+            task.row_end = rows;
+            tier->matmul[operands.type](&task);
+            assert_true(same_floats(expected, y, rows));
+        }
+        operands_finish(&operands);
+    }
+}
+
+static void every_tier_equals_the_reference_in_long_ranges(void **state)
+{
+    (void)state;
+    for_each_tier(check_long_ranges);
 }
 
 static void every_tier_equals_the_reference_with_many_columns(void **state)
@@ -422,6 +522,79 @@ static void every_tier_quantizes_as_the_reference(void **state)
 {
     (void)state;
     for_each_tier(check_quantize);
+}
+
+static void check_split(const struct kernels *ref, const struct kernels *tier)
+{
+    struct random random = random_from_seed(11);
+    static float x[ELEMENTS_MAX];
+    for (int i = 0; i < 400; i++) {
+        struct operands ours = {
+            .type = i % 2 ? TYPE_Q8_0 : TYPE_Q6_K, .columns = 1, .outliers = true};
+        ours.k = (i % 2 ? 32 : 256) * (1 + random_u64(&random) % 8);
+        struct operands theirs = ours;
+        size_t bytes = x_bytes_of(&ours);
+        ours.x = mem_pages_alloc(bytes);
+        theirs.x = mem_pages_alloc(bytes);
+        assert_true(ours.x != NULL && theirs.x != NULL);
+        fill_input(&random, (enum input)(i / 2 % INPUTS), ours.k, x);
+        enlarge(&random, ours.k, x);
+        if (i % 5 == 0)
+            x[random_u64(&random) % ours.k] = float_of_bits((uint32_t)random_u64(&random));
+        float copy[ELEMENTS_MAX];
+        memcpy(copy, x, sizeof(copy));
+        split_column(ref, &theirs, 0, x);
+        split_column(tier, &ours, 0, copy);
+        assert_memory_equal(ours.x, theirs.x, bytes);
+        assert_memory_equal(ours.marks, theirs.marks, sizeof(ours.marks));
+        mem_pages_free(ours.x, bytes);
+        mem_pages_free(theirs.x, bytes);
+    }
+}
+
+static void every_tier_marks_the_same_outliers(void **state)
+{
+    (void)state;
+    for_each_tier(check_split);
+}
+
+/* The marks of 256 elements, of which each group's last is the largest. */
+static void check_marks(const struct kernels *tier, const float largest[8], size_t run,
+                        uint8_t expected[2])
+{
+    float x[256];
+    uint8_t marks[2] = {0, 0};
+    for (int i = 0; i < 256; i++)
+        x[i] = i % 32 == 31 ? -largest[i / 32] : 0.0f;
+    tier->mark_outliers(x, 256, run, marks);
+    assert_int_equal(marks[0], expected[0]);
+    assert_int_equal(marks[1], run == 256 ? 0 : expected[1]);
+}
+
+static void check_standing_out(const struct kernels *ref, const struct kernels *tier)
+{
+    (void)ref;
+    static const float flat[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+    static const float one[8] = {1, 1, 5.5f, 1, 1, 1, 1, 1};
+    static const float limit[8] = {1, 1, 5, 3, 1, 1, 1, 4.5f};
+    static const float infinite[8] = {1, 100, INFINITY, 1, 100, 1, 1, 1};
+    static const float zeros[8] = {0, 0, 0, 1, 0, 0, 0, 0};
+    check_marks(tier, flat, 128, (uint8_t[]){0, 0});
+    check_marks(tier, flat, 256, (uint8_t[]){0, 0});
+    check_marks(tier, one, 128, (uint8_t[]){4, 0});
+    check_marks(tier, one, 256, (uint8_t[]){4, 0});
+    check_marks(tier, limit, 128, (uint8_t[]){0, 0});
+    check_marks(tier, limit, 256, (uint8_t[]){0x84, 0});
+    check_marks(tier, infinite, 128, (uint8_t[]){0, 1});
+    check_marks(tier, infinite, 256, (uint8_t[]){0, 0});
+    check_marks(tier, zeros, 128, (uint8_t[]){8, 0});
+    check_marks(tier, zeros, 256, (uint8_t[]){8, 0});
+}
+
+static void outliers_are_what_stands_out(void **state)
+{
+    (void)state;
+    for_each_tier(check_standing_out);
 }
 
 /* 256 floats in both quantized forms, one behind the other: the first scale and the integers. */
@@ -577,6 +750,10 @@ int main(void)
         cmocka_unit_test(every_tier_equals_the_reference_in_all_sizes),
         cmocka_unit_test(every_tier_equals_the_reference_at_the_extremes),
         cmocka_unit_test(every_tier_equals_the_reference_with_many_columns),
+        cmocka_unit_test(every_tier_equals_the_reference_with_outliers),
+        cmocka_unit_test(every_tier_equals_the_reference_in_long_ranges),
+        cmocka_unit_test(every_tier_marks_the_same_outliers),
+        cmocka_unit_test(outliers_are_what_stands_out),
         cmocka_unit_test(large_products_equal_their_parts),
         cmocka_unit_test(the_reference_is_close_to_exact_products),
         cmocka_unit_test(a_nan_in_the_input_reaches_every_row),
