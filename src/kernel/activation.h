@@ -38,7 +38,7 @@ struct activation_q8_256 {
 /* A group of 32 is an outlier where its largest element is more than so many times as large as the
  * median of its run's groups has. Of normally distributed elements none is. Superblocks gain more:
  * an outlier takes bits from all their groups. */
-#define OUTLIER_RATIO 5.0f
-#define OUTLIER_RATIO_256 3.0f
+#define OUTLIER_RATIO 6.0f
+#define OUTLIER_RATIO_256 4.0f
 
 #endif

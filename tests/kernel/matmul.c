@@ -575,8 +575,8 @@ static void check_standing_out(const struct kernels *ref, const struct kernels *
 {
     (void)ref;
     static const float flat[8] = {1, 1, 1, 1, 1, 1, 1, 1};
-    static const float one[8] = {1, 1, 5.5f, 1, 1, 1, 1, 1};
-    static const float limit[8] = {1, 1, 5, 3, 1, 1, 1, 4.5f};
+    static const float one[8] = {1, 1, 6.5f, 1, 1, 1, 1, 1};
+    static const float limit[8] = {1, 1, 6, 3, 1, 1, 1, 5};
     static const float infinite[8] = {1, 100, INFINITY, 1, 100, 1, 1, 1};
     static const float zeros[8] = {0, 0, 0, 1, 0, 0, 0, 0};
     check_marks(tier, flat, 128, (uint8_t[]){0, 0});
