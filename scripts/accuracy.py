@@ -15,8 +15,8 @@ it needs a build of llama.cpp, and minutes.
         alone (the others become Q8_0), for types that the other matrices' rows do not fit.
 
 Both want hearth to be at most 1.1 times as far away as llama.cpp; kl also wants a perplexity that
-differs by less than 0.5 % from llama.cpp's of the same file, and shows how much it differs from the
-truth's. A row that misses says so, and the exit code is 1."""
+differs by less than 0.5 % from the truth's, and shows how much it differs from llama.cpp's of the
+same file. A row that misses says so, and the exit code is 1."""
 
 import argparse
 import json
@@ -139,10 +139,10 @@ def compare_model(args, tool, model, name, folder):
     ours = json.loads(subprocess.run([*command, "--json"], stdout=subprocess.PIPE, check=True,
                                      text=True).stdout)
     ratio = ours["kl_divergence"] / kl if kl else float("nan")
-    change = ours["perplexity"] / perplexity - 1
+    change = ours["perplexity"] / truth - 1
     bad = ratio > RATIO_MAX or not abs(change) < PERPLEXITY_MAX
-    print(f" {ours['perplexity']:9.4f} {ours['kl_divergence']:10.6f} {ratio:7.3f} {change:+8.3%}"
-          f" {ours['perplexity'] / truth - 1:+8.3%}{'  too far' if bad else ''}", flush=True)
+    print(f" {ours['perplexity']:9.4f} {ours['kl_divergence']:10.6f} {ratio:7.3f}"
+          f" {ours['perplexity'] / perplexity - 1:+8.3%} {change:+8.3%}{'  too far' if bad else ''}", flush=True)
     return not bad
 
 
