@@ -32,7 +32,10 @@
 #define VECTOR __m256i
 #define GROUP_ROWS 8
 #define BIAS_8BIT (KERNEL_VNNI ? 128 : 0)
-#define PAIRS_FOR_OFFSET (!KERNEL_VNNI)
+#define SCALE_TWICE (!KERNEL_VNNI)
+#define PAIRS_Q3_K true
+#define PAIRS_Q5_K KERNEL_VNNI
+#define PAIRS_Q6_K (!KERNEL_VNNI)
 
 INLINE __m256i v_set8(char x)
 {
@@ -84,11 +87,6 @@ INLINE __m256i v_sll(__m256i v, unsigned bits)
     return _mm256_slli_epi32(v, (int)bits);
 }
 
-INLINE __m256i v_sra(__m256i v, unsigned bits)
-{
-    return _mm256_srai_epi32(v, (int)bits);
-}
-
 INLINE __m256i v_sll_by(__m256i v, __m256i bits)
 {
     return _mm256_sllv_epi32(v, bits);
@@ -118,21 +116,52 @@ INLINE void v_store_half(float *out, __m256i v, float sign)
     _mm256_store_ps(out, sign < 0 ? _mm256_xor_ps(value, _mm256_set1_ps(-0.0f)) : value);
 }
 
-/* A scale in its lane: vpmaddwd wants it in both halves, vpdpwssd in the lower one. */
-INLINE __m256i v_scale(__m256i scale)
+/* a | (b & mask) */
+INLINE __m256i v_or_and(__m256i a, __m256i b, __m256i mask)
 {
-    __m256i low = _mm256_and_si256(scale, _mm256_set1_epi32(0xffff));
-    return KERNEL_VNNI ? low : _mm256_or_si256(low, _mm256_slli_epi32(scale, 16));
+    return _mm256_or_si256(a, _mm256_and_si256(b, mask));
 }
 
+/* The low nibbles of one and the high nibbles of the other. */
+INLINE __m256i v_join_nibbles(__m256i low, __m256i high)
+{
+    __m256i mask = _mm256_set1_epi8(15);
+    return _mm256_or_si256(_mm256_and_si256(low, mask), _mm256_andnot_si256(mask, high));
+}
+
+/* The upper byte of each 16 bits as a number with its sign. */
+INLINE __m256i v_high_bytes(__m256i v)
+{
+    return _mm256_srai_epi16(v, 8);
+}
+
+/* Four bytes of each lane; -1: zero. */
+INLINE __m256i v_pick(__m256i v, int a, int b, int c, int d)
+{
+#define PICK(byte, lane) (char)((byte) < 0 ? -1 : 4 * (lane) + (byte))
+#define PICK_4(lane) PICK(a, lane), PICK(b, lane), PICK(c, lane), PICK(d, lane)
+    const __m128i index = _mm_setr_epi8(PICK_4(0), PICK_4(1), PICK_4(2), PICK_4(3));
+#undef PICK
+#undef PICK_4
+    return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(index));
+}
+
+/* A scale of 32 bits in its lane: vpmaddwd wants it in both halves, vpmulld as it is. */
 INLINE __m256i v_scale_wide(__m256i scale)
 {
-    return KERNEL_VNNI ? scale : v_scale(scale);
+    __m256i low = _mm256_and_si256(scale, _mm256_set1_epi32(0xffff));
+    return KERNEL_VNNI ? scale : _mm256_or_si256(low, _mm256_slli_epi32(scale, 16));
 }
 
 INLINE void v_load_rows(const unsigned char *rows, size_t stride, __m256i out[4])
 {
     rows8_load_16(rows, stride, out);
+}
+
+INLINE void v_load_rows_32(const unsigned char *rows, size_t stride, __m256i out[8])
+{
+    rows8_load_16(rows, stride, out);
+    rows8_load_16(rows + 16, stride, out + 4);
 }
 
 INLINE __m256i v_gather(const unsigned char *rows, size_t stride)

@@ -13,6 +13,7 @@
 
 #include "kernel/matmul_panel.h"
 #include "kernel/matvec.h"
+#include "kernel/rows16_avx512.h"
 #include "kernel/tiers.h"
 
 #define QUANTIZE(name) name##_avx512
@@ -23,7 +24,10 @@
 #define VECTOR __m512i
 #define GROUP_ROWS 16
 #define BIAS_8BIT 128
-#define PAIRS_FOR_OFFSET false
+#define SCALE_TWICE false
+#define PAIRS_Q3_K false
+#define PAIRS_Q5_K false
+#define PAIRS_Q6_K false
 
 INLINE __m512i v_set8(char x)
 {
@@ -76,11 +80,6 @@ INLINE __m512i v_sll(__m512i v, unsigned bits)
     return _mm512_slli_epi32(v, bits);
 }
 
-INLINE __m512i v_sra(__m512i v, unsigned bits)
-{
-    return _mm512_srai_epi32(v, bits);
-}
-
 INLINE __m512i v_sll_by(__m512i v, __m512i bits)
 {
     return _mm512_sllv_epi32(v, bits);
@@ -108,10 +107,33 @@ INLINE void v_store_half(float *out, __m512i v, float sign)
     _mm512_store_ps(out, sign < 0 ? _mm512_xor_ps(value, _mm512_set1_ps(-0.0f)) : value);
 }
 
-/* A scale as the low half of its lane, for vpdpwssd. */
-INLINE __m512i v_scale(__m512i scale)
+/* a | (b & mask) */
+INLINE __m512i v_or_and(__m512i a, __m512i b, __m512i mask)
 {
-    return _mm512_and_si512(scale, _mm512_set1_epi32(0xffff));
+    return _mm512_ternarylogic_epi32(a, b, mask, 0xf8);
+}
+
+/* The low nibbles of one and the high nibbles of the other. */
+INLINE __m512i v_join_nibbles(__m512i low, __m512i high)
+{
+    return _mm512_ternarylogic_epi32(low, high, _mm512_set1_epi8(15), 0xe4);
+}
+
+/* The upper byte of each 16 bits as a number with its sign. */
+INLINE __m512i v_high_bytes(__m512i v)
+{
+    return _mm512_srai_epi16(v, 8);
+}
+
+/* Four bytes of each lane; -1: zero. */
+INLINE __m512i v_pick(__m512i v, int a, int b, int c, int d)
+{
+#define PICK(byte, lane) (char)((byte) < 0 ? -1 : 4 * (lane) + (byte))
+#define PICK_4(lane) PICK(a, lane), PICK(b, lane), PICK(c, lane), PICK(d, lane)
+    const __m128i index = _mm_setr_epi8(PICK_4(0), PICK_4(1), PICK_4(2), PICK_4(3));
+#undef PICK
+#undef PICK_4
+    return _mm512_shuffle_epi8(v, _mm512_broadcast_i32x4(index));
 }
 
 /* A scale for vpmulld. */
@@ -120,26 +142,14 @@ INLINE __m512i v_scale_wide(__m512i scale)
     return scale;
 }
 
-/* 16 bytes of each row become four vectors, vector i holding the bytes 4i to 4i + 3: a 4 x 4
- * transposition of dwords in each quarter, where the quarters of a loaded vector are the rows j,
- * j + 4, j + 8, j + 12. */
 INLINE void v_load_rows(const unsigned char *rows, size_t stride, __m512i out[4])
 {
-    __m512i row[4];
-    UNROLL
-    for (size_t j = 0; j < 4; j++) {
-        const unsigned char *p = rows + j * stride;
-        row[j] = _mm512_castsi128_si512(_mm_loadu_si128((const void *)p));
-        row[j] = _mm512_inserti32x4(row[j], _mm_loadu_si128((const void *)(p + 4 * stride)), 1);
-        row[j] = _mm512_inserti32x4(row[j], _mm_loadu_si128((const void *)(p + 8 * stride)), 2);
-        row[j] = _mm512_inserti32x4(row[j], _mm_loadu_si128((const void *)(p + 12 * stride)), 3);
-    }
-    __m512i a = _mm512_unpacklo_epi32(row[0], row[1]), b = _mm512_unpackhi_epi32(row[0], row[1]);
-    __m512i c = _mm512_unpacklo_epi32(row[2], row[3]), d = _mm512_unpackhi_epi32(row[2], row[3]);
-    out[0] = _mm512_unpacklo_epi64(a, c);
-    out[1] = _mm512_unpackhi_epi64(a, c);
-    out[2] = _mm512_unpacklo_epi64(b, d);
-    out[3] = _mm512_unpackhi_epi64(b, d);
+    rows16_load_16(rows, stride, out);
+}
+
+INLINE void v_load_rows_32(const unsigned char *rows, size_t stride, __m512i out[8])
+{
+    rows16_load_32(rows, stride, out);
 }
 
 /* Four bytes of each row. */

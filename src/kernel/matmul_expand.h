@@ -5,7 +5,8 @@
  *   GROUP_ROWS        16 or 8; the 16 rows of a panel are expanded in groups of so many
  *   v_*               its operations: see the top of matmul_avx512.c
  *   BIAS_8BIT         what is added to weights of 8 bits: 128, or 0 where sweeps take them signed
- *   PAIRS_FOR_OFFSET  whether the sweeps of Q6_K use scale_pair
+ *   SCALE_TWICE       whether a scale stands in both halves of its lane, or in the lower one alone
+ *   PAIRS_Q3_K, PAIRS_Q5_K, PAIRS_Q6_K   whether the type's sweeps use scale_pair
  *
  * All other weights are expanded as unsigned numbers; sweeps know their offsets. Loads touch the
  * bytes of the blocks and nothing else: behind a block readable memory may end. */
@@ -46,18 +47,16 @@ INLINE VECTOR high_nibbles(VECTOR v)
     return low_nibbles(v_srl(v, 4));
 }
 
-/* Bits `from` and `from` + 1 of each byte as bits `to` and `to` + 1. */
-INLINE VECTOR two_bits(VECTOR v, int from, int to)
+/* Bit `from` of each byte as bit `to`, and the other bits somewhere. */
+INLINE VECTOR move(VECTOR v, int from, int to)
 {
-    VECTOR moved = from >= to ? v_srl(v, (unsigned)(from - to)) : v_sll(v, (unsigned)(to - from));
-    return v_and(moved, v_set8((char)(3 << to)));
+    return from >= to ? v_srl(v, (unsigned)(from - to)) : v_sll(v, (unsigned)(to - from));
 }
 
-/* Bit `from` of each byte as bit `to`. */
-INLINE VECTOR one_bit(VECTOR v, int from, int to)
+/* a, with the bits of b that are in the mask. */
+INLINE VECTOR or_and(VECTOR a, VECTOR b, int mask)
 {
-    VECTOR moved = from >= to ? v_srl(v, (unsigned)(from - to)) : v_sll(v, (unsigned)(to - from));
-    return v_and(moved, v_set8((char)(1 << to)));
+    return v_or_and(a, b, v_set8((char)mask));
 }
 
 /* ---- blocks of 32 ---- */
@@ -161,77 +160,77 @@ INLINE void group_mxfp4(const unsigned char *rows, size_t stride, const struct g
 
 /* ---- superblocks ---- */
 
-/* Bytes 2p and 2p + 1 of each lane as a pair of 16-bit numbers, unsigned or with their signs. */
-INLINE VECTOR byte_pair(VECTOR v, int p)
-{
-    VECTOR pair = v_srl(v, (unsigned)(16 * p));
-    return v_or(v_and(pair, v_set32(255)), v_and(v_sll(pair, 8), v_set32(0xff0000)));
-}
-
-INLINE VECTOR byte_pair_signed(VECTOR v, int p)
-{
-    VECTOR low = v_and(v_sra(v_sll(v, (unsigned)(24 - 16 * p)), 24), v_set32(0xffff));
-    VECTOR high = v_sll(v_sra(v_sll(v, (unsigned)(16 - 16 * p)), 24), 16);
-    return v_or(low, high);
-}
-
 /* The scales of the sub-blocks 4i to 4i + 3, one in each byte. */
-INLINE void put_scales(const struct group *group, int i, VECTOR scales, bool is_signed)
+INLINE void put_scales(const struct group *group, int i, VECTOR scales)
 {
     UNROLL
-    for (int b = 0; b < 4; b++) {
-        VECTOR scale = is_signed ? v_sra(v_sll(scales, (unsigned)(24 - 8 * b)), 24)
-                                 : v_and(v_srl(scales, (unsigned)(8 * b)), v_set32(255));
-        v_store(group->out->scale[4 * i + b] + 2 * group->g, v_scale(scale));
-    }
+    for (int b = 0; b < 4; b++)
+        v_store(group->out->scale[4 * i + b] + 2 * group->g,
+                v_pick(scales, b, -1, SCALE_TWICE ? b : -1, -1));
 }
 
-INLINE void put_pairs(int16_t (*pairs)[32], const struct group *group, int i, VECTOR bytes,
-                      bool is_signed)
+INLINE void put_scales_signed(const struct group *group, int i, VECTOR scales)
+{
+    UNROLL
+    for (int b = 0; b < 4; b++)
+        v_store(group->out->scale[4 * i + b] + 2 * group->g,
+                v_high_bytes(v_pick(scales, -1, b, -1, SCALE_TWICE ? b : -1)));
+}
+
+/* The same bytes as pairs of 16-bit numbers. */
+INLINE void put_pairs(int16_t (*pairs)[32], const struct group *group, int i, VECTOR bytes)
+{
+    UNROLL
+    for (int p = 0; p < 2; p++)
+        v_store(pairs[2 * i + p] + 2 * group->g, v_pick(bytes, 2 * p, -1, 2 * p + 1, -1));
+}
+
+INLINE void put_pairs_signed(int16_t (*pairs)[32], const struct group *group, int i, VECTOR bytes)
 {
     UNROLL
     for (int p = 0; p < 2; p++)
         v_store(pairs[2 * i + p] + 2 * group->g,
-                is_signed ? byte_pair_signed(bytes, p) : byte_pair(bytes, p));
+                v_high_bytes(v_pick(bytes, -1, 2 * p, -1, 2 * p + 1)));
 }
 
 /* The header of Q4_K and Q5_K, 16 bytes: d, dmin and scales[12], which q4_k_scale() explains. */
-INLINE void expand_k_header(const unsigned char *rows, size_t stride, const struct group *group)
+INLINE void expand_k_header(const unsigned char *rows, size_t stride, bool pairs,
+                            const struct group *group)
 {
     VECTOR h[4], scales[2], mins[2];
     v_load_rows(rows, stride, h);
     put_d(group, h[0]);
     put_m(group, v_srl(h[0], 16), -1.0f);
     scales[0] = v_and(h[1], v_set8(63));
-    scales[1] = v_or(low_nibbles(h[3]), two_bits(h[1], 6, 4));
+    scales[1] = or_and(low_nibbles(h[3]), v_srl(h[1], 2), 0x30);
     mins[0] = v_and(h[2], v_set8(63));
-    mins[1] = v_or(high_nibbles(h[3]), two_bits(h[2], 6, 4));
+    mins[1] = or_and(high_nibbles(h[3]), v_srl(h[2], 2), 0x30);
     UNROLL
     for (int i = 0; i < 2; i++) {
-        put_scales(group, i, scales[i], false);
-        put_pairs(group->out->scale_pair, group, i, scales[i], false);
-        put_pairs(group->out->min_pair, group, i, mins[i], false);
+        put_scales(group, i, scales[i]);
+        put_pairs(group->out->min_pair, group, i, mins[i]);
+        if (pairs)
+            put_pairs(group->out->scale_pair, group, i, scales[i]);
     }
 }
 
 INLINE void group_q4_k(const unsigned char *rows, size_t stride, const struct group *group)
 {
-    expand_k_header(rows, stride, group);
-    for (int c = 0; c < 8; c++) { /* chunks of 16 bytes, two to a pair of sub-blocks */
-        VECTOR packed[4];
-        v_load_rows(rows + 16 + 16 * c, stride, packed);
-        int at = 16 * (c / 2) + 4 * (c % 2);
+    expand_k_header(rows, stride, false, group);
+    for (int pair = 0; pair < 4; pair++) {
+        VECTOR packed[8];
+        v_load_rows_32(rows + 16 + 32 * pair, stride, packed);
         UNROLL
-        for (int i = 0; i < 4; i++) {
-            put_q(group, at + i, low_nibbles(packed[i]));
-            put_q(group, at + i + 8, high_nibbles(packed[i]));
+        for (int i = 0; i < 8; i++) {
+            put_q(group, 16 * pair + i, low_nibbles(packed[i]));
+            put_q(group, 16 * pair + i + 8, high_nibbles(packed[i]));
         }
     }
 }
 
 INLINE void group_q5_k(const unsigned char *rows, size_t stride, const struct group *group)
 {
-    expand_k_header(rows, stride, group);
+    expand_k_header(rows, stride, PAIRS_Q5_K, group);
     for (int half = 0; half < 2; half++) {
         VECTOR high[4];
         v_load_rows(rows + 16 + 16 * half, stride, high);
@@ -241,8 +240,8 @@ INLINE void group_q5_k(const unsigned char *rows, size_t stride, const struct gr
             int at = 16 * pair + 4 * half;
             UNROLL
             for (int i = 0; i < 4; i++) {
-                put_q(group, at + i, v_or(low_nibbles(packed[i]), one_bit(high[i], 0, 4)));
-                put_q(group, at + i + 8, v_or(high_nibbles(packed[i]), one_bit(high[i], 1, 4)));
+                put_q(group, at + i, or_and(low_nibbles(packed[i]), v_sll(high[i], 4), 0x10));
+                put_q(group, at + i + 8, or_and(high_nibbles(packed[i]), v_sll(high[i], 3), 0x10));
                 high[i] = v_srl(high[i], 2);
             }
         }
@@ -256,22 +255,24 @@ INLINE void group_q6_k(const unsigned char *rows, size_t stride, const struct gr
     v_load_rows(rows + 192, stride, scales);
     UNROLL
     for (int i = 0; i < 4; i++) {
-        put_scales(group, i, scales[i], true);
-        if (PAIRS_FOR_OFFSET)
-            put_pairs(group->out->scale_pair, group, i, scales[i], true);
+        put_scales_signed(group, i, scales[i]);
+        if (PAIRS_Q6_K)
+            put_pairs_signed(group->out->scale_pair, group, i, scales[i]);
     }
-    for (int part = 0; part < 4; part++) { /* 16 bytes of qh: half of a half */
-        int half = part / 2, chunk = part % 2, at = 32 * half + 4 * chunk;
-        VECTOR high[4], near[4], far[4];
-        v_load_rows(rows + 128 + 16 * part, stride, high);
-        v_load_rows(rows + 64 * half + 16 * chunk, stride, near);
-        v_load_rows(rows + 64 * half + 32 + 16 * chunk, stride, far);
+    for (int half = 0; half < 2; half++) {
+        VECTOR high[8], near[8], far[8];
+        v_load_rows_32(rows + 128 + 32 * half, stride, high);
+        v_load_rows_32(rows + 64 * half, stride, near);
+        v_load_rows_32(rows + 64 * half + 32, stride, far);
         UNROLL
-        for (int i = 0; i < 4; i++) {
-            put_q(group, at + i, v_or(low_nibbles(near[i]), two_bits(high[i], 0, 4)));
-            put_q(group, at + i + 8, v_or(low_nibbles(far[i]), two_bits(high[i], 2, 4)));
-            put_q(group, at + i + 16, v_or(high_nibbles(near[i]), two_bits(high[i], 4, 4)));
-            put_q(group, at + i + 24, v_or(high_nibbles(far[i]), two_bits(high[i], 6, 4)));
+        for (int i = 0; i < 8; i++) {
+            int at = 32 * half + i;
+            VECTOR even = v_and(high[i], v_set8(0x33));
+            VECTOR odd = v_and(v_srl(high[i], 2), v_set8(0x33));
+            put_q(group, at, v_join_nibbles(near[i], v_sll(even, 4)));
+            put_q(group, at + 8, v_join_nibbles(far[i], v_sll(odd, 4)));
+            put_q(group, at + 16, v_join_nibbles(v_srl(near[i], 4), even));
+            put_q(group, at + 24, v_join_nibbles(v_srl(far[i], 4), odd));
         }
     }
 }
@@ -284,8 +285,8 @@ INLINE void group_q2_k(const unsigned char *rows, size_t stride, const struct gr
     v_load_rows(rows, stride, scales);
     UNROLL
     for (int i = 0; i < 4; i++) {
-        put_scales(group, i, low_nibbles(scales[i]), false);
-        put_pairs(group->out->min_pair, group, i, high_nibbles(scales[i]), false);
+        put_scales(group, i, low_nibbles(scales[i]));
+        put_pairs(group->out->min_pair, group, i, high_nibbles(scales[i]));
     }
     for (int part = 0; part < 4; part++) {
         VECTOR packed[4];
@@ -295,7 +296,7 @@ INLINE void group_q2_k(const unsigned char *rows, size_t stride, const struct gr
         for (int i = 0; i < 4; i++) {
             UNROLL
             for (int j = 0; j < 4; j++)
-                put_q(group, at + i + 8 * j, two_bits(packed[i], 2 * j, 0));
+                put_q(group, at + i + 8 * j, v_and(v_srl(packed[i], 2 * (unsigned)j), v_set8(3)));
         }
     }
 }
@@ -313,9 +314,10 @@ INLINE void expand_q3_k_header(const unsigned char *rows, size_t stride, const s
     UNROLL
     for (int i = 0; i < 4; i++) {
         VECTOR low = i < 2 ? low_nibbles(packed[i]) : high_nibbles(packed[i - 2]);
-        VECTOR scale = v_add8(v_or(low, two_bits(packed[2], 2 * i, 4)), v_set8(-32));
-        put_scales(group, i, scale, true);
-        put_pairs(group->out->scale_pair, group, i, scale, true);
+        VECTOR scale = v_add8(or_and(low, move(packed[2], 2 * i, 4), 0x30), v_set8(-32));
+        put_scales_signed(group, i, scale);
+        if (PAIRS_Q3_K)
+            put_pairs_signed(group->out->scale_pair, group, i, scale);
     }
 }
 
@@ -334,7 +336,8 @@ INLINE void group_q3_k(const unsigned char *rows, size_t stride, const struct gr
                 UNROLL
                 for (int j = 0; j < 4; j++)
                     put_q(group, at + i + 8 * j,
-                          v_or(two_bits(packed[i], 2 * j, 0), one_bit(high[i], j, 2)));
+                          or_and(v_and(v_srl(packed[i], 2 * (unsigned)j), v_set8(3)),
+                                 move(high[i], j, 2), 4));
                 high[i] = v_srl(high[i], 4);
             }
         }
