@@ -280,11 +280,14 @@ bool keep_restore(struct hearth_session *session, size_t known, size_t held)
 {
     bool own;
     int fd;
-    if (held >= known || !may_spill(session) || open_spill(session, &fd, &own))
+    if (held >= known || !may_spill(session))
         return false;
-    int status = read_spill(session, fd, known, held);
-    if (!own)
-        os_file_close(fd);
+    int status = open_spill(session, &fd, &own);
+    if (!status) {
+        status = read_spill(session, fd, known, held);
+        if (!own)
+            os_file_close(fd);
+    }
     if (status == HEARTH_E_FORMAT || status == HEARTH_E_UNSUPPORTED) {
         session->lost = status == HEARTH_E_FORMAT ? HEARTH_MISS_DAMAGED : HEARTH_MISS_MODEL;
         drop_spill(session);
