@@ -168,9 +168,8 @@ void answers_alone(size_t m, size_t number, size_t turns, char answers[][512])
 
 /* ---- models ---- */
 
-int set_up_models(void **state)
+void write_model(size_t m, char path[TEST_PATH_MAX])
 {
-    (void)state;
     static const uint32_t types[] = {TYPE_Q8_0, TYPE_Q4_1, TYPE_F16};
     static const char template[] =
         "w94{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}"
@@ -180,10 +179,16 @@ int set_up_models(void **state)
         {"llama", VOCABULARY, 64, 2, 4, 2, 32, 96, 0, types, 3, 5, template},
         {"gemma3", VOCABULARY, 64, 4, 3, 1, 32, 96, 40, types, 3, 6, template},
     };
+    tiny_model_write(&shapes[m], path);
+}
+
+int set_up_models(void **state)
+{
+    (void)state;
     for (size_t m = 0; m < 2; m++) {
         char path[TEST_PATH_MAX];
         struct hearth_error err;
-        tiny_model_write(&shapes[m], path);
+        write_model(m, path);
         if (hearth_model_open(path, NULL, &models[m], &err))
             fail_msg("%s", err.text);
         remove(path);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "hearth/session.h"
+#include "support/gguf_writer.h"
 
 #define VOCABULARY 96
 #define ANSWER_TOKENS 12
@@ -16,6 +17,8 @@
 /* One model that sees everything and one with a window of 40 tokens. */
 extern struct hearth_model *models[2];
 int set_up_models(void **state);
+/* The file of one of them; the caller removes it. */
+void write_model(size_t m, char path[TEST_PATH_MAX]);
 int tear_down_models(void **state);
 
 /* Everything that a test needs, with a clock that stands still unless the test moves it. */

@@ -28,7 +28,7 @@ static void fill(const char *path, unsigned number)
         snprintf(key, sizeof key, "%u", i);
         assert_int_equal(put_record(store, key, number, 50 + 400 * (i % 20)), 0);
         if (i % 10 == 0)
-            assert_int_equal(keep_spill(store, key, number, 1000), 0);
+            assert_int_equal(put_spill(store, key, number, 1000), 0);
     }
     hearth_store_close(store);
 }
@@ -250,7 +250,7 @@ static void forged_rows_are_not_believed(void **state)
         assert_int_equal(check_records(store, 1), i < 4 ? RECORDS - 1 : RECORDS);
         assert_true(file_size(path, "conversations.db") > 0);
         assert_int_equal(put_record(store, "0", 1, 500), 0);
-        assert_int_equal(keep_spill(store, "0", 1, 500), 0);
+        assert_int_equal(put_spill(store, "0", 1, 500), 0);
         disk_store_settle(store);
         assert_int_equal(open_spill(store, "0"), 1);
         assert_int_equal(check_records(store, 1), RECORDS);

@@ -186,7 +186,7 @@ static void lists_say_what_lies_on_the_disk(void **state)
     struct place *place = *state;
     struct hearth_store_entry entry = {0};
     assert_int_equal(put_record(place->store, "a", 3, 1234), 0);
-    assert_int_equal(keep_spill(place->store, "a", 5, 5678), 0);
+    assert_int_equal(put_spill(place->store, "a", 5, 5678), 0);
     disk_store_settle(place->store);
     assert_int_equal(hearth_store_list(place->store, see_spill, &entry, NULL), 0);
     assert_int_equal(entry.record_bytes, 1234);
@@ -201,11 +201,11 @@ static void spills_are_kept_and_replaced(void **state)
 {
     struct place *place = *state;
     struct hearth_store *store = place->store;
-    assert_int_equal(keep_spill(store, "a", 1, 1000), HEARTH_E_MISSING);
+    assert_int_equal(put_spill(store, "a", 1, 1000), HEARTH_E_MISSING);
     assert_int_equal(put_record(store, "a", 1, 100), 0);
     assert_int_equal(open_spill(store, "a"), HEARTH_E_MISSING);
     for (unsigned i = 1; i < 20; i++) {
-        assert_int_equal(keep_spill(store, "a", i, 1000 * i), 0);
+        assert_int_equal(put_spill(store, "a", i, 1000 * i), 0);
         assert_int_equal(open_spill(store, "a"), i); /* on its way, or there */
     }
     disk_store_settle(store);
@@ -229,7 +229,7 @@ static void a_removed_conversation_has_no_spill(void **state)
     struct hearth_store *store = place->store;
     for (unsigned i = 0; i < 20; i++) {
         assert_int_equal(put_record(store, "a", i, 100), 0);
-        assert_int_equal(keep_spill(store, "a", i, 50000), 0);
+        assert_int_equal(put_spill(store, "a", i, 50000), 0);
         if (i % 2)
             disk_store_settle(store);
         assert_int_equal(hearth_store_remove(store, "a", NULL), 0);
@@ -249,7 +249,7 @@ static void what_is_on_its_way_is_kept_when_the_store_is_closed(void **state)
     for (unsigned i = 0; i < 20; i++) {
         snprintf(key, sizeof key, "%u", i);
         assert_int_equal(put_record(place->store, key, i, 100), 0);
-        assert_int_equal(keep_spill(place->store, key, i, 100000), 0);
+        assert_int_equal(put_spill(place->store, key, i, 100000), 0);
     }
     reopen(place, LIMIT);
     for (unsigned i = 0; i < 20; i++) {
@@ -305,7 +305,7 @@ static void folder_and_files_are_the_users_alone(void **state)
         mode_t before = umask(masks[i]);
         struct hearth_store *store = store_open(deep, LIMIT);
         assert_int_equal(put_record(store, "a", 1, 100), 0);
-        assert_int_equal(keep_spill(store, "a", 1, 100), 0);
+        assert_int_equal(put_spill(store, "a", 1, 100), 0);
         disk_store_settle(store);
         umask(before);
         assert_int_equal(file_mode(place->path, inner + strlen(place->path) + 1), 0700);
@@ -385,13 +385,13 @@ static void the_least_recently_used_spills_give_way(void **state)
     for (unsigned i = 0; i < 10; i++) {
         snprintf(key, sizeof key, "%u", i);
         assert_int_equal(put_record(place->store, key, i, 100), 0);
-        assert_int_equal(keep_spill(place->store, key, i, 1000), 0);
+        assert_int_equal(put_spill(place->store, key, i, 1000), 0);
     }
     disk_store_settle(place->store);
     assert_int_equal(disk_store_bytes(place->store), 10000);
     assert_int_equal(put_record(place->store, "0", 99, 100), 0); /* used again */
     assert_int_equal(put_record(place->store, "new", 1, 100), 0);
-    assert_int_equal(keep_spill(place->store, "new", 1, 2500), 0);
+    assert_int_equal(put_spill(place->store, "new", 1, 2500), 0);
     disk_store_settle(place->store);
     assert_int_equal(disk_store_bytes(place->store), 9500);
     for (unsigned i = 0; i < 10; i++) {
@@ -400,8 +400,8 @@ static void the_least_recently_used_spills_give_way(void **state)
                          i >= 1 && i <= 3 ? HEARTH_E_MISSING : (int)i);
         assert_int_equal(get_record(place->store, key), i == 0 ? 99 : i);
     }
-    assert_int_equal(keep_spill(place->store, "new", 1, 10001), HEARTH_E_LIMIT);
-    assert_int_equal(keep_spill(place->store, "new", 2, 10000), 0);
+    assert_int_equal(put_spill(place->store, "new", 1, 10001), HEARTH_E_LIMIT);
+    assert_int_equal(put_spill(place->store, "new", 2, 10000), 0);
     disk_store_settle(place->store);
     assert_int_equal(folder_count(place->spills), 1);
     assert_int_equal(open_spill(place->store, "new"), 2);
@@ -420,7 +420,7 @@ static void files_that_are_being_written_count(void **state)
     reopen(place, 10000);
     store = place->store;
     assert_int_equal(put_record(store, "a", 1, 100), 0);
-    assert_int_equal(keep_spill(store, "a", 1, 6000), 0);
+    assert_int_equal(put_spill(store, "a", 1, 6000), 0);
     assert_int_equal(store->calls->spill_create(store, 4000, &fd[0], NULL), 0);
     assert_int_equal(store->calls->spill_create(store, 4000, &fd[1], NULL), 0);
     assert_int_equal(open_spill(store, "a"), HEARTH_E_MISSING);
@@ -437,7 +437,7 @@ static void orphans_are_removed(void **state)
 {
     struct place *place = *state;
     assert_int_equal(put_record(place->store, "a", 1, 100), 0);
-    assert_int_equal(keep_spill(place->store, "a", 1, 1000), 0);
+    assert_int_equal(put_spill(place->store, "a", 1, 1000), 0);
     hearth_store_close(place->store);
     file_write(place->spills, "0123456789abcdef0123456789abcdef", "orphan");
     file_write(place->spills, "new-0123456789abcdef0123456789abcdef", "left over");
@@ -454,7 +454,7 @@ static void spills_without_their_file_are_forgotten(void **state)
     char name[256], path[400];
     for (unsigned i = 0; i < 3; i++) {
         assert_int_equal(put_record(place->store, "a", 1, 100), 0);
-        assert_int_equal(keep_spill(place->store, "a", i, 1000), 0);
+        assert_int_equal(put_spill(place->store, "a", i, 1000), 0);
         disk_store_settle(place->store);
         if (i == 1)
             hearth_store_close(place->store);
@@ -480,7 +480,7 @@ static void damaged_spills_are_found_by_their_sum(void **state)
     struct place *place = *state;
     char name[256];
     assert_int_equal(put_record(place->store, "a", 1, 100), 0);
-    assert_int_equal(keep_spill(place->store, "a", 1, 1000), 0);
+    assert_int_equal(put_spill(place->store, "a", 1, 1000), 0);
     disk_store_settle(place->store);
     file_only(place->spills, name);
     for (int64_t at = 0; at < 1000; at += 7) {

@@ -160,7 +160,7 @@ static void do_keep(struct history *history, struct hearth_store *store, unsigne
     char key[8];
     struct expected *expected = &history->keys[k];
     snprintf(key, sizeof key, "key%u", k);
-    if (keep_spill(store, key, (unsigned)number, 9000) == 0)
+    if (put_spill(store, key, (unsigned)number, 9000) == 0)
         expected->spills[expected->count++] = number;
     else
         history->failed++;

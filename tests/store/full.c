@@ -55,20 +55,20 @@ static void fill_disk(const char *path)
     for (unsigned i = 0; i < 10; i++) {
         snprintf(key, sizeof key, "%u", i);
         assert_int_equal(put_record(store, key, i, 1000), 0);
-        assert_int_equal(keep_spill(store, key, i, 5 * MIB), 0);
+        assert_int_equal(put_spill(store, key, i, 5 * MIB), 0);
     }
     disk_store_settle(store);
     /* of 90 MiB, 64 are left to records */
     uint64_t bytes = disk_store_bytes(store);
     assert_true(bytes >= 20 * MIB && bytes <= 26 * MIB);
-    assert_int_equal(keep_spill(store, "0", 0, 40 * MIB), HEARTH_E_LIMIT);
+    assert_int_equal(put_spill(store, "0", 0, 40 * MIB), HEARTH_E_LIMIT);
     assert_int_equal(disk_store_bytes(store), 0); /* all had gone when that was known */
-    assert_int_equal(keep_spill(store, "0", 0, 20 * MIB), 0);
+    assert_int_equal(put_spill(store, "0", 0, 20 * MIB), 0);
     unsigned count = put_until_full(store, 10);
     assert_true(count > 10 + 70 / 2); /* a record is in the WAL and in the database */
     assert_int_equal(disk_store_bytes(store), 0);
     check_all(store, count);
-    assert_int_equal(keep_spill(store, "0", 0, 1000), HEARTH_E_LIMIT);
+    assert_int_equal(put_spill(store, "0", 0, 1000), HEARTH_E_LIMIT);
     hearth_store_close(store);
 
     store = store_open(path, (uint64_t)1 << 30);

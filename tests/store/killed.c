@@ -61,8 +61,8 @@ static void child(const char *path, struct log *log, uint64_t seed)
         }
         if (what > 8) {
             log->spill_begun[k] = log->begun[k];
-            int status = keep_spill(store, key, (unsigned)log->begun[k],
-                                    1000 + random_u64(&random) % 100000);
+            int status =
+                put_spill(store, key, (unsigned)log->begun[k], 1000 + random_u64(&random) % 100000);
             if (status != 0 && status != HEARTH_E_MISSING)
                 _exit(3);
         }

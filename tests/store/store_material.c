@@ -213,7 +213,7 @@ int get_record(struct hearth_store *store, const char *key)
     return status;
 }
 
-int keep_spill(struct hearth_store *store, const char *key, unsigned number, size_t size)
+int put_spill(struct hearth_store *store, const char *key, unsigned number, size_t size)
 {
     int fd = -1;
     int status = store->calls->spill_create(store, size, &fd, NULL);

@@ -35,7 +35,7 @@ int put_record(struct hearth_store *store, const char *key, unsigned number, siz
  * Negative: an error. */
 int get_record(struct hearth_store *store, const char *key);
 /* Writes and keeps a spill. */
-int keep_spill(struct hearth_store *store, const char *key, unsigned number, size_t size);
+int put_spill(struct hearth_store *store, const char *key, unsigned number, size_t size);
 /* As get_record; HEARTH_E_FORMAT where its sum is wrong. */
 int open_spill(struct hearth_store *store, const char *key);
 
