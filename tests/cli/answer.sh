@@ -81,6 +81,7 @@ same() { # OPTIONS...
     json "all(o[k] == json.load(open('$scratch/alone'))[k] for k in ('text', 'ids', 'stop'))"
 }
 same --temp 0 -n 60
+same --temp 0 -n 20
 json '8 < o["timings"]["accepted"] <= o["timings"]["drafted"] and o["stop"] == "length"'
 for count in 1 2 3 9 10 11 12 13; do
     same --temp 0 -n $count
