@@ -691,7 +691,7 @@ static void begin(struct world *world)
         world->engine_options.chunk_tokens, world->starved ? ", allocations fail" : "",
         world->stored ? ", a store" : "", world->worn ? " on a disk that fails" : "");
     if (world->stored)
-        test_folder_make(world->folder);
+        test_folder_make_in_memory(world->folder);
     start_program(world);
 }
 

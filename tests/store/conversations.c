@@ -53,7 +53,7 @@ static void they_go_on_after_the_program_ended(void **state)
         char folder[64], alone[3][512];
         size_t known = 0;
         answers_alone(m, 2, 3, alone);
-        folder_make(folder);
+        test_folder_make(folder);
         for (size_t t = 0; t < 3; t++) {
             struct room room = {.store = store_open(folder, LIMIT)};
             open_room(&room, m, 0, 0);
@@ -69,7 +69,7 @@ static void they_go_on_after_the_program_ended(void **state)
             close_room(&room);
             hearth_store_close(room.store);
         }
-        folder_remove(folder);
+        test_folder_remove(folder);
     }
 }
 
@@ -78,7 +78,7 @@ static void what_a_small_store_cannot_keep_is_computed_again(void **state)
     (void)state;
     char folder[64];
     size_t evicted = 0, known = 0;
-    folder_make(folder);
+    test_folder_make(folder);
     struct room room = {.store = store_open(folder, 60000)};
     open_room(&room, 0, 0, 0);
     for (size_t t = 0; t < 2; t++) {
@@ -97,7 +97,7 @@ static void what_a_small_store_cannot_keep_is_computed_again(void **state)
     assert_true(evicted > 0 && evicted + known == TALKS);
     close_room(&room);
     hearth_store_close(room.store);
-    folder_remove(folder);
+    test_folder_remove(folder);
 }
 
 /* ---- kill -9 ---- */
@@ -252,7 +252,7 @@ static void killed_at_any_moment_nothing_is_lost(void **state)
     while (rounds > 0) {
         size_t told[TALKS] = {0};
         bool done = false;
-        folder_make(folder);
+        test_folder_make(folder);
         while (!done && rounds > 0) {
             bool ended = run_and_kill(model, folder, random_u64(&random) % most, rounds, told);
             rounds--;
@@ -261,7 +261,7 @@ static void killed_at_any_moment_nothing_is_lost(void **state)
             done = check_store(folder, told, rounds % TALKS);
         }
         whole += done;
-        folder_remove(folder);
+        test_folder_remove(folder);
     }
     print_message("%zu killed, %zu times to the end\n", killed, whole);
     assert_true(killed > 3);

@@ -75,7 +75,7 @@ static void flipped_bytes_never_give_a_wrong_record(void **state)
     struct random random = random_from_seed(1);
     for (unsigned round = 0; round < ROUNDS; round++) {
         struct hearth_error err;
-        folder_make_in_memory(path);
+        test_folder_make_in_memory(path);
         fill(path, round);
         int64_t size = file_size(path, "conversations.db");
         for (unsigned i = 0; i <= round % 4; i++)
@@ -102,7 +102,7 @@ static void flipped_bytes_never_give_a_wrong_record(void **state)
         }
         assert_int_equal(check_records(store, round), RECORDS);
         hearth_store_close(store);
-        folder_remove(path);
+        test_folder_remove(path);
     }
     print_message(
         "%u of %u records survived, all of them %u times of %u; %u times the database was "
@@ -115,13 +115,13 @@ static void a_cut_database_gives_what_is_left(void **state)
 {
     (void)state;
     char path[64];
-    folder_make_in_memory(path);
+    test_folder_make_in_memory(path);
     fill(path, 1);
     int64_t size = file_size(path, "conversations.db");
-    folder_remove(path);
+    test_folder_remove(path);
     for (int64_t cut = 0; cut < size; cut += size / 40) {
         struct hearth_error err;
-        folder_make_in_memory(path);
+        test_folder_make_in_memory(path);
         fill(path, 1);
         file_cut(path, "conversations.db", cut);
         struct hearth_store *store = open_damaged(path, &err);
@@ -129,7 +129,7 @@ static void a_cut_database_gives_what_is_left(void **state)
         assert_int_equal(put_record(store, "more", 7, 5000), 0);
         assert_int_equal(get_record(store, "more"), 7);
         hearth_store_close(store);
-        folder_remove(path);
+        test_folder_remove(path);
     }
 }
 
@@ -138,7 +138,7 @@ static void a_foreign_file_is_put_aside(void **state)
     (void)state;
     char path[64], db[100];
     struct hearth_error err;
-    folder_make_in_memory(path);
+    test_folder_make_in_memory(path);
     file_write(path, "conversations.db",
                "these are my notes, about 100 bytes of them, which are no "
                "database at all, in a place where one should be\n");
@@ -163,7 +163,7 @@ static void a_foreign_file_is_put_aside(void **state)
     store = open_damaged(path, &err);
     assert_int_equal(err.code, 0);
     hearth_store_close(store);
-    folder_remove(path);
+    test_folder_remove(path);
 }
 
 static void change(const char *path, const char *sql)
@@ -182,14 +182,14 @@ static void a_later_version_is_refused_and_left_alone(void **state)
     char path[64];
     struct hearth_store *store = NULL;
     struct hearth_error err = {0};
-    folder_make_in_memory(path);
+    test_folder_make_in_memory(path);
     struct hearth_store_options options = {.directory = path};
     fill(path, 1);
     change(path, "PRAGMA user_version = 2; ALTER TABLE conversation ADD COLUMN title TEXT");
     assert_int_equal(hearth_store_open(&options, &store, &err), HEARTH_E_UNSUPPORTED);
     assert_non_null(strstr(err.text, "later version"));
     assert_int_equal(folder_count(path), 3); /* database, lock, spills */
-    folder_remove(path);
+    test_folder_remove(path);
 }
 
 static void tables_that_run_code_are_foreign(void **state)
@@ -204,7 +204,7 @@ static void tables_that_run_code_are_foreign(void **state)
     for (unsigned i = 0; i < sizeof additions / sizeof additions[0]; i++) {
         char path[64];
         struct hearth_error err;
-        folder_make_in_memory(path);
+        test_folder_make_in_memory(path);
         fill(path, 1);
         change(path, additions[i]);
         struct hearth_store *store = open_damaged(path, &err);
@@ -212,7 +212,7 @@ static void tables_that_run_code_are_foreign(void **state)
         assert_non_null(strstr(err.text, "60 conversations could be read"));
         assert_int_equal(check_records(store, 1), RECORDS);
         hearth_store_close(store);
-        folder_remove(path);
+        test_folder_remove(path);
     }
 }
 
@@ -238,7 +238,7 @@ static void forged_rows_are_not_believed(void **state)
     for (unsigned i = 0; i < sizeof forgeries / sizeof forgeries[0]; i++) {
         char path[64];
         struct hearth_error err;
-        folder_make_in_memory(path);
+        test_folder_make_in_memory(path);
         fill(path, 1);
         change(path, forgeries[i]);
         struct hearth_store *store = open_damaged(path, &err);
@@ -255,7 +255,7 @@ static void forged_rows_are_not_believed(void **state)
         assert_int_equal(open_spill(store, "0"), 1);
         assert_int_equal(check_records(store, 1), RECORDS);
         hearth_store_close(store);
-        folder_remove(path);
+        test_folder_remove(path);
     }
 }
 
@@ -265,7 +265,7 @@ static void a_rebuilt_database_gets_its_place_in_the_end(void **state)
     (void)state;
     char path[64], from[100], to[100];
     struct hearth_error err;
-    folder_make_in_memory(path);
+    test_folder_make_in_memory(path);
     fill(path, 3);
     snprintf(from, sizeof from, "%s/conversations.db", path);
     snprintf(to, sizeof to, "%s/rebuilt.db", path);
@@ -276,7 +276,7 @@ static void a_rebuilt_database_gets_its_place_in_the_end(void **state)
     hearth_store_close(store);
     assert_int_equal(file_size(path, "damaged-1.db-wal"), 18);
     assert_int_equal(file_size(path, "rebuilt.db"), -1);
-    folder_remove(path);
+    test_folder_remove(path);
 }
 
 int main(void)

@@ -27,7 +27,7 @@ static int enter(void **state)
 {
     struct place *place = calloc(1, sizeof *place);
     place->descriptors = descriptors_open();
-    folder_make(place->path);
+    test_folder_make(place->path);
     snprintf(place->spills, sizeof place->spills, "%s/spills", place->path);
     place->store = store_open(place->path, LIMIT);
     *state = place;
@@ -39,7 +39,7 @@ static int leave(void **state)
     struct place *place = *state;
     hearth_store_close(place->store);
     assert_int_equal(descriptors_open(), place->descriptors);
-    folder_remove(place->path);
+    test_folder_remove(place->path);
     free(place);
     return 0;
 }

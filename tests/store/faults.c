@@ -228,7 +228,7 @@ static void check(struct history *history, bool damage)
 static void begin(struct history *history)
 {
     *history = (struct history){0};
-    folder_make_in_memory(history->path);
+    test_folder_make_in_memory(history->path);
     snprintf(history->spills, sizeof history->spills, "%s/spills", history->path);
 }
 
@@ -273,7 +273,7 @@ static void fail_each_file_call(enum os_file_fault fault, bool unnamed)
         os_file_faults(NULL);
         check(&history, fault == OS_FAULT_DAMAGE);
         assert_int_equal(descriptors_open(), descriptors);
-        folder_remove(history.path);
+        test_folder_remove(history.path);
         failed += history.failed > 0;
         if (plan.calls < at) {
             assert_int_equal(history.failed, 0);
@@ -331,7 +331,7 @@ static void the_thread_may_meet_a_failure(void **state)
         os_file_faults(NULL);
         check(&history, false);
         assert_int_equal(descriptors_open(), descriptors);
-        folder_remove(history.path);
+        test_folder_remove(history.path);
         failed += history.failed > 0;
     }
     print_message("%lu of them seen to fail\n", failed);
@@ -353,7 +353,7 @@ static void any_call_of_sqlite_may_fail(void **state)
             sqlite_calls.plan.at = 0;
             check(&history, false);
             assert_int_equal(descriptors_open(), descriptors);
-            folder_remove(history.path);
+            test_folder_remove(history.path);
             failed += history.failed > 0;
             if (!reached)
                 break;
@@ -412,7 +412,7 @@ static void a_database_is_rebuilt_whatever_failed_before(void **state)
             assert_true(file_size(history.path, "damaged-1.db") > 0);
             assert_int_equal(file_size(history.path, "rebuilt.db"), -1);
             assert_int_equal(descriptors_open(), descriptors);
-            folder_remove(history.path);
+            test_folder_remove(history.path);
             failed += history.failed > 0;
         }
         print_message("%lu calls, %lu of them seen to fail\n", at - 1, failed);
@@ -432,7 +432,7 @@ static void any_allocation_may_fail(void **state)
         mem_fail_nth(0);
         check(&history, false);
         assert_int_equal(descriptors_open(), descriptors);
-        folder_remove(history.path);
+        test_folder_remove(history.path);
     }
 }
 
@@ -451,7 +451,7 @@ static void any_allocation_of_sqlite_may_fail(void **state)
         sqlite_memory.at = 0;
         check(&history, false);
         assert_int_equal(descriptors_open(), descriptors);
-        folder_remove(history.path);
+        test_folder_remove(history.path);
         failed += history.failed > 0;
     }
     print_message("%lu allocations, %lu of those tried were seen to fail\n", at, failed);

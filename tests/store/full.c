@@ -93,7 +93,7 @@ static void a_full_disk_loses_nothing(void **state)
     (void)state;
     char path[64];
     int status;
-    folder_make(path);
+    test_folder_make(path);
     fflush(stdout);
     pid_t pid = fork();
     assert_true(pid >= 0);
@@ -113,7 +113,7 @@ static void a_full_disk_loses_nothing(void **state)
         _exit(0);
     }
     assert_int_equal(waitpid(pid, &status, 0), pid);
-    folder_remove(path);
+    test_folder_remove(path);
     if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED)
         skip();
     assert_true(WIFEXITED(status));

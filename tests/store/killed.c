@@ -120,7 +120,7 @@ static void every_moment_leaves_the_old_or_the_new_state(void **state)
         mmap(NULL, sizeof *log, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(log != MAP_FAILED);
     struct random random = random_from_seed(settings->seed);
-    folder_make(path);
+    test_folder_make(path);
     for (unsigned i = 0; i < settings->kills; i++) {
         pid_t pid = fork();
         assert_true(pid >= 0);
@@ -142,7 +142,7 @@ static void every_moment_leaves_the_old_or_the_new_state(void **state)
     print_message("seed %llu: %u kills, %d pieces of work\n", (unsigned long long)settings->seed,
                   settings->kills, log->work);
     assert_true(log->work > (int)settings->kills);
-    folder_remove(path);
+    test_folder_remove(path);
     munmap(log, sizeof *log);
 }
 

@@ -55,7 +55,7 @@ static void many_are_found_and_listed_fast(void **state)
 {
     unsigned records = *(const unsigned *)*state, listed = 0;
     char path[64];
-    folder_make_in_memory(path);
+    test_folder_make_in_memory(path);
     struct hearth_store *store = store_open(path, 0);
     put(store, 0, 1000);
     double few = find(store, 1000);
@@ -79,7 +79,7 @@ static void many_are_found_and_listed_fast(void **state)
     assert_true(listing < 2 + 40e-6 * records);
     assert_true(opening < 2 + 40e-6 * records);
     hearth_store_close(store);
-    folder_remove(path);
+    test_folder_remove(path);
 }
 
 int main(int argc, char **argv)

@@ -140,7 +140,7 @@ static struct hearth_session *go_between(struct place *place, struct hearth_sess
 
 static void talk(struct place *place, enum between way, struct answer answers[TURNS])
 {
-    folder_make(place->folder);
+    test_folder_make(place->folder);
     open_place(place);
     struct hearth_session *session = open_talk(place);
     for (size_t t = 0; t < TURNS; t++) {
@@ -151,7 +151,7 @@ static void talk(struct place *place, enum between way, struct answer answers[TU
     }
     hearth_session_close(session);
     close_place(place);
-    folder_remove(place->folder);
+    test_folder_remove(place->folder);
 }
 
 static void compare(const char *file)

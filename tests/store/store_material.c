@@ -19,42 +19,9 @@
 
 /* ---- folders and files ---- */
 
-void folder_make(char path[64])
-{
-    const char *place = getenv("TMPDIR");
-    if (!place || strlen(place) > 40)
-        place = "/tmp";
-    snprintf(path, 64, "%s/hearth-XXXXXX", place);
-    assert_non_null(mkdtemp(path));
-}
-
-void folder_make_in_memory(char path[64])
-{
-    snprintf(path, 64, "/dev/shm/hearth-XXXXXX");
-    if (!mkdtemp(path))
-        folder_make(path);
-}
-
 static void path_of(const char *folder, const char *name, char path[512])
 {
     assert_true(snprintf(path, 512, "%s/%s", folder, name) < 512);
-}
-
-void folder_remove(const char *path)
-{
-    char inner[512];
-    DIR *folder = opendir(path);
-    assert_non_null(folder);
-    struct dirent *entry;
-    while ((entry = readdir(folder)) != NULL) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        path_of(path, entry->d_name, inner);
-        if (unlink(inner) != 0)
-            folder_remove(inner);
-    }
-    closedir(folder);
-    assert_int_equal(rmdir(path), 0);
 }
 
 unsigned folder_count(const char *path)

@@ -7,12 +7,8 @@
 #include <stdint.h>
 
 #include "session/store.h"
+#include "support/folder.h"
 
-/* A new folder below the system's place for temporary files, and its removal with all in it. */
-void folder_make(char path[64]);
-void folder_make_in_memory(
-    char path[64]); /* where there is such a place: nothing waits for a disk */
-void folder_remove(const char *path);
 unsigned folder_count(const char *path); /* names in it */
 /* What open(2) and friends see; -1 where there is none. */
 int file_mode(const char *folder, const char *name);

@@ -16,6 +16,13 @@ void test_folder_make(char path[TEST_FOLDER_MAX])
         abort();
 }
 
+void test_folder_make_in_memory(char path[TEST_FOLDER_MAX])
+{
+    snprintf(path, TEST_FOLDER_MAX, "/dev/shm/hearth-XXXXXX");
+    if (!mkdtemp(path))
+        test_folder_make(path);
+}
+
 static int remove_one(const char *path, const struct stat *info, int type, struct FTW *place)
 {
     (void)info;
