@@ -90,7 +90,7 @@ static void split_run(const struct kernels *kernels, enum activation_form form, 
     size_t block = form == ACTIVATION_Q8 ? BLOCK_SIZE : SUPERBLOCK_SIZE;
     memcpy(copy, x, n * sizeof(float));
     for (size_t i = 0; i < n; i += block) {
-        uint8_t part = form == ACTIVATION_Q8 ? mark >> i / block & 1 : mark;
+        uint8_t part = (uint8_t)(form == ACTIVATION_Q8 ? mark >> i / block & 1 : mark);
         if (part != 0)
             take_outliers(kernels, form, x + i, block, part,
                           (char *)outliers + activation_offset(form, i));
