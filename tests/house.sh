@@ -17,9 +17,11 @@ allowed() {
     infer) echo 'base gguf kernel model kv' ;;
     session) echo 'base' ;; # the engine through hearth.h alone
     store) echo 'base session' ;; # of session the interface store.h
-    worker) echo 'base' ;;
-    server) echo 'base' ;;
-    cli) echo 'base' ;;     # as well
+    worker) echo 'base session' ;; # the engine through hearth.h, conversations through session.h,
+                                   # of session the interface store.h
+    server) echo 'base session worker' ;; # of session store.h, of worker what is said to workers;
+                                          # never the engine
+    cli) echo 'base worker server' ;;
     *) echo 'unknown room' ;;
     esac
 }

@@ -54,6 +54,7 @@ struct hearth_model_options { /* zeroed: the defaults */
                    * may vanish, and files that others may change */
     bool mlock;   /* keep the weights in memory once they were read. HEARTH_E_LIMIT names the limit
                    * where the system does not allow it */
+    const char *chat_template; /* in the place of the file's own; copied; NULL: the file's */
     bool vocabulary_only; /* only tokens and templates are wanted: weights are not read ahead */
 };
 
@@ -225,6 +226,9 @@ HEARTH_API void hearth_engine_memory(const struct hearth_engine *engine,
 HEARTH_API uint32_t hearth_engine_context(const struct hearth_engine *engine);
 HEARTH_API const char *hearth_engine_tier(const struct hearth_engine *engine); /* "avx512", … */
 HEARTH_API unsigned hearth_engine_threads(const struct hearth_engine *engine);
+/* Computes with fewer threads than it was opened with, from the next step on: for programs whose
+ * engines share the cores. 1 to those of the opening. Results do not depend on it. */
+HEARTH_API void hearth_engine_use_threads(struct hearth_engine *engine, unsigned threads);
 
 /* Names what hearth_sequence_save writes: engines with the same one can load it. It is made of the
  * model's identity, the KV type, the format's version and the kind of machine. */

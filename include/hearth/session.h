@@ -148,6 +148,12 @@ HEARTH_API size_t hearth_session_count(const struct hearth_session *session); /*
 HEARTH_API int hearth_session_messages(const struct hearth_session *session, char **text,
                                        size_t *size, struct hearth_error *err);
 
+/* Lets go of everything in memory about a conversation with a key that nobody else has open, so
+ * that another process may go on with it: record and spill are in the store then, and the handle is
+ * closed. HEARTH_E_STATE while it answers, is open elsewhere or has no store; then it stays open.
+ */
+HEARTH_API int hearth_session_release(struct hearth_session *session, struct hearth_error *err);
+
 /* Gives it to the store again and says why that fails. 0 where it is not to be kept. */
 HEARTH_API int hearth_session_save(struct hearth_session *session, struct hearth_error *err);
 
@@ -243,6 +249,29 @@ struct hearth_result {
     uint64_t drafted, accepted; /* guesses that were computed; that were right */
 };
 
+/* A token with its probability, of the logits before penalties and filters: log softmax. */
+struct hearth_token {
+    uint32_t id;
+    float logprob;
+    const char *text; /* its own bytes, often no whole character; control tokens spelled out */
+    size_t size;
+};
+/* What was drawn, and the most probable tokens in its place, the best first. */
+struct hearth_drawn {
+    struct hearth_token token;
+    const struct hearth_token *top;
+    size_t top_count;
+};
+
+/* What is asked about, once it is rendered and compared with what is known. */
+struct hearth_prompt {
+    const char *text; /* rendered; NUL-terminated */
+    size_t size;
+    size_t tokens, cached_tokens;
+};
+
+#define HEARTH_TOP_TOKENS_MAX 20
+
 struct hearth_ask {                         /* zeroed but for what is said: the defaults */
     const struct hearth_sampling *sampling; /* copied; NULL: the defaults */
     const char *const *stop;                /* copied */
@@ -252,10 +281,17 @@ struct hearth_ask {                         /* zeroed but for what is said: the 
      */
     const char *variables;
     bool no_speculation;  /* compute no guesses of what follows; the answer is the same */
+    bool ignore_end;      /* what ends an answer is never drawn */
+    bool logprobs;        /* on_token is told of probabilities */
+    uint32_t top_tokens;  /* and of so many others, at most HEARTH_TOP_TOKENS_MAX */
     bool background;      /* gives way to all that is not */
     uint64_t deadline_ns; /* by the clock of the set: cancelled then; 0: none */
-    void (*on_text)(void *context, const char *text, size_t size); /* may be NULL */
-    /* How many tokens of the prompt are known or computed; may be NULL. */
+    void (*on_begin)(void *context, const struct hearth_prompt *prompt); /* all may be NULL */
+    /* Each token as it is drawn, the one that ends the answer too; before the text that it makes
+     * visible, which may be that of earlier ones. */
+    void (*on_token)(void *context, const struct hearth_drawn *drawn);
+    void (*on_text)(void *context, const char *text, size_t size);
+    /* How many tokens of the prompt are known or computed. */
     void (*on_progress)(void *context, size_t done, size_t total);
     /* Called once, at the end; the result and the request live until it returns. */
     void (*on_end)(void *context, const struct hearth_result *result);
@@ -270,6 +306,29 @@ HEARTH_API int hearth_session_ask(struct hearth_session *session, const struct h
                                   struct hearth_request **request, struct hearth_error *err);
 /* From any thread. */
 HEARTH_API void hearth_request_cancel(struct hearth_request *request);
+/* One that is paused computes nothing and gives no text, and the others do not notice: for a reader
+ * who does not keep up. Cancels and deadlines hold. */
+HEARTH_API void hearth_request_pause(struct hearth_request *request, bool pause);
+
+/* ---- embeddings ---- */
+
+struct hearth_embed { /* zeroed but for what is said: the defaults */
+    const char *text; /* copied; may hold any bytes */
+    size_t size;
+    bool background;
+    uint64_t deadline_ns; /* as of hearth_ask */
+    /* Called once: the vector of `dimensions` floats, of length 1, of a text of so many tokens; or
+     * NULL and why. They live until it returns. */
+    void (*on_end)(void *context, const float *vector, size_t dimensions, size_t tokens,
+                   const struct hearth_error *error);
+    void *context;
+};
+/* The vector of a text: the model's last hidden states, pooled as its file says
+ * (`{architecture}.pooling_type`), their mean where it says nothing. Computed beside the answers.
+ * HEARTH_E_LIMIT, in on_end, where the text is longer than the context. */
+HEARTH_API int hearth_sessions_embed(struct hearth_sessions *sessions,
+                                     const struct hearth_embed *embed,
+                                     struct hearth_request **request, struct hearth_error *err);
 
 /* Does one piece of work: a chunk of prompts and a token for each running answer. *wait_ns becomes
  * how long there is nothing to do: 0 to go on at once, HEARTH_IDLE_NEVER until something is asked.

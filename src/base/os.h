@@ -239,6 +239,49 @@ int os_duplicate(int fd, struct hearth_error *err); /* not inherited either */
 /* Writing to a closed connection is an error from then on, and no signal. */
 void os_ignore_broken_pipes(void);
 
+/* ---- child processes ---- */
+
+struct os_child_options {
+    const char *program; /* NULL: the program that runs; then its file need not be there any more */
+    const char *const *arguments; /* from argv[0], NULL-terminated */
+    /* They become 3, 4, …; standard input and output are /dev/null, standard error is `error_fd`
+     * (-1: ours), and nothing else is inherited. The environment is empty. */
+    const int *fds;
+    size_t fd_count;
+    int error_fd;
+    /* Lower priority than the desktop (nice 5, idle I/O), and first in line where the system must
+     * kill for memory (oom_score_adj 1000). */
+    bool humble;
+};
+struct os_child {
+    int pid;
+    int fd; /* readable when it has ended; a loop may wait for it */
+};
+/* A child that the system kills when this process ends, however it ends. From the thread that lives
+ * as long as the process: the system watches the thread. */
+int os_child_start(const struct os_child_options *options, struct os_child *out,
+                   struct hearth_error *err);
+void os_child_kill(const struct os_child *child, bool at_once); /* SIGKILL, else SIGTERM */
+/* True when it has ended, and then it is gone; `how` becomes its exit code, or the negative number
+ * of the signal. `by_itself`: the signal is one that a program brings upon itself (SIGSEGV, SIGBUS,
+ * SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP). */
+bool os_child_ended(struct os_child *child, int *how, bool *by_itself);
+
+/* ---- a process that must not be able to do anything ---- */
+
+/* From here on this thread and all that it starts can compute, allocate, start threads, read and
+ * write descriptors they have or are sent, and nothing else: no file, socket or program can be
+ * opened, no process seen or signalled but by itself. To be called before the first thread is
+ * started. What the system does not have (an old kernel without Landlock) is left out and named in
+ * `missing`; HEARTH_E_UNSUPPORTED where not even system calls can be filtered. `address_space_max`
+ * 0: no limit. */
+struct os_confinement {
+    uint64_t address_space_max;
+    unsigned descriptors_max;
+    const char *missing; /* "", or what the system has not */
+};
+int os_confine(struct os_confinement *confinement, struct hearth_error *err);
+
 /* ---- terminal and signals ---- */
 bool os_is_terminal(int fd);
 unsigned os_terminal_width(void); /* columns of standard error; 80 where unknown */

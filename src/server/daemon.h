@@ -1,0 +1,77 @@
+/* The daemon: what its parts share, and its life from start to end. */
+#ifndef SERVER_DAEMON_H
+#define SERVER_DAEMON_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "server/events.h"
+#include "server/http.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/models.h"
+
+struct event_base;
+
+struct daemon_options {
+    struct models_options models; /* store, log, metrics and events are the daemon's to fill */
+    const char *store;            /* directory; NULL: none */
+    const char *address;          /* numeric; NULL: no TCP */
+    uint16_t port;                /* 0: the system chooses */
+    const char *ollama_address, *lmstudio_address; /* "127.0.0.1", or NULL: not */
+    const char *socket;                            /* path; NULL: none */
+    const int *listeners;                          /* inherited, from systemd */
+    size_t listener_count;
+    const char *key_file; /* NULL: no keys */
+    const char *const *origins, *const *hosts;
+    size_t origin_count, host_count;
+    const char *upstreams_path; /* JSON, as `hearth upstream` writes it; NULL: none */
+    int lifeline_fd;            /* ends with it; -1: none */
+    uint64_t drain_ns;          /* that answers may take when the daemon ends */
+    bool log_json;
+    int log_fd;
+    void (*on_listening)(void *context, uint16_t port); /* everything is ready to be asked */
+    void *context;
+};
+
+/* What handlers get as their context. */
+struct daemon {
+    const struct daemon_options *options;
+    struct event_base *base;
+    struct http_server *http;
+    struct models *models;
+    struct hearth_store *store; /* may be NULL */
+    struct log *log;
+    struct metrics *metrics;
+    struct events *events;
+    uint64_t started_ns;
+    int64_t started_unix;
+    uint16_t port;
+    bool draining;
+};
+
+/* Runs until a signal (SIGTERM and SIGINT drain; a second one ends at once), the end of the
+ * lifeline or daemon_stop. */
+int daemon_run(const struct daemon_options *options, struct hearth_error *err);
+void daemon_stop(struct daemon *daemon);
+
+/* ---- the dialects' routes ---- */
+struct http_routes {
+    const struct http_route *routes;
+    size_t count;
+};
+struct http_routes openai_routes(void);
+struct http_routes ollama_routes(void);
+struct http_routes lmstudio_routes(void);
+struct http_routes llama_routes(void); /* llama-server's */
+struct http_routes hearth_routes(void);
+
+/* What a handler starts with: the daemon, whose pointer is the routes' context, and the request. */
+void dialect_respond_json(struct http_exchange *exchange, int status, json_t *json); /* taken */
+/* Writes the body of an error as the clients of a path expect it: for http_options, and for
+ * refusals. */
+void dialect_error_body(void *context, struct text path, int status, const char *sentence,
+                        struct buffer *body);
+
+#endif
