@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "server/events.h"
+#include "server/fields.h"
 #include "server/http.h"
 #include "server/log.h"
 #include "server/metrics.h"
@@ -67,11 +68,13 @@ struct http_routes lmstudio_routes(void);
 struct http_routes llama_routes(void); /* llama-server's */
 struct http_routes hearth_routes(void);
 
-/* What a handler starts with: the daemon, whose pointer is the routes' context, and the request. */
+/* ---- what dialects share on the way out (dialect.c) ---- */
 void dialect_respond_json(struct http_exchange *exchange, int status, json_t *json); /* taken */
-/* Writes the body of an error as the clients of a path expect it: for http_options, and for
- * refusals. */
+/* An error as the clients of a path expect it: OpenAI's object, or Ollama's text. `param` may be
+ * NULL. */
+json_t *dialect_error(struct text path, int status, const char *param, const char *sentence);
 void dialect_error_body(void *context, struct text path, int status, const char *sentence,
                         struct buffer *body);
+void dialect_refuse(struct http_exchange *exchange, const struct refusal *refusal);
 
 #endif
