@@ -288,6 +288,9 @@ unsigned os_terminal_width(void); /* columns of standard error; 80 where unknown
 /* Installs a handler for Ctrl-C (SIGINT) that only calls `on_interrupt`, which must be
  * async-signal-safe. NULL puts the default back. */
 void os_on_interrupt(void (*on_interrupt)(void));
+/* The numbers of the signals that ask a process to end: of a program, and of Ctrl-C. */
+int os_signal_terminate(void);
+int os_signal_interrupt(void);
 bool os_input_waits(int fd); /* whether a read would return at once */
 /* Waits until a read would return at once: 1. 0 after so long (UINT64_MAX: for ever), -1 when
  * `interrupted` says so: it is asked while SIGINT is held back, so that none can come between the

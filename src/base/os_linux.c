@@ -426,6 +426,16 @@ static void handle_interrupt(int signal_number)
         handler();
 }
 
+int os_signal_terminate(void)
+{
+    return SIGTERM;
+}
+
+int os_signal_interrupt(void)
+{
+    return SIGINT;
+}
+
 void os_on_interrupt(void (*on_interrupt)(void))
 {
     interrupt_handler = on_interrupt;

@@ -13,6 +13,10 @@
  * too long. Makes the directory that NAME is in, for the user alone. */
 bool state_path(const char *name, char path[STATE_PATH_BYTES]);
 
+/* $XDG_DATA_HOME/hearth/NAME or ~/.local/share/hearth/NAME, which need not exist; false as above.
+ */
+bool state_data_path(const char *name, char path[STATE_PATH_BYTES]);
+
 /* Where conversations are kept: part of the settings of each command that has to do with them. */
 struct state_settings {
     const char *store;

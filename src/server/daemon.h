@@ -31,6 +31,7 @@ struct daemon_options {
     int lifeline_fd;            /* ends with it; -1: none */
     uint64_t drain_ns;          /* that answers may take when the daemon ends */
     bool log_json;
+    enum log_level log_level;
     int log_fd;
     void (*on_listening)(void *context, uint16_t port); /* everything is ready to be asked */
     void *context;
