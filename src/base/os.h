@@ -302,6 +302,9 @@ ptrdiff_t os_read(int fd, void *bytes, size_t size);
  * cut short, or its drive is gone. It must be async-signal-safe; where it returns the process is
  * killed. */
 void os_on_bus_error(void (*on_bus_error)(void));
+/* Writes at most 4 KiB where all of it can be written at once; false where that would wait, or
+ * fails. */
+bool os_write_now(int fd, const void *bytes, size_t size);
 /* Writes to standard error, async-signal-safe. */
 void os_write_error(const char *text);
 

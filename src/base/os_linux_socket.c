@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -245,6 +246,16 @@ void os_socket_send(int fd, const void *bytes, size_t size)
     /* whoever does not take it misses a courtesy */
     ssize_t sent = send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
     (void)sent;
+}
+
+bool os_write_now(int fd, const void *bytes, size_t size)
+{
+    struct pollfd output = {.fd = fd, .events = POLLOUT};
+    ssize_t written = send(fd, bytes, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    /* a pipe that can be written to has room for 4 KiB */
+    if (written < 0 && errno == ENOTSOCK && poll(&output, 1, 0) == 1 && (output.revents & POLLOUT))
+        written = write(fd, bytes, size);
+    return written == (ssize_t)size;
 }
 
 /* ---- descriptors over sockets ---- */

@@ -37,6 +37,7 @@ enum http_method {
 /* Valid until the answer is complete or the client gone. What a request does not have has data
  * NULL. */
 struct http_request {
+    uint64_t number; /* 1, 2, … of the server; answered as X-Request-Id, and in lines of the log */
     enum http_method method;
     bool http_1_0;
     struct text path, query; /* as sent */
@@ -98,8 +99,22 @@ struct http_limits {
     uint32_t ping_ms;       /* of silence in an event stream, then a comment is sent */
 };
 
+/* What became of a request, for a log. Nothing of it is the client's own words. */
+struct http_answered {
+    uint64_t number;
+    enum http_method method; /* HTTP_METHOD_COUNT: one that there is not, or none could be read */
+    const char *route;       /* the path as its table has it; NULL: it led to none */
+    int status;              /* 499: the client left before there was an answer */
+    bool gone;               /* the client left before the answer was complete */
+    uint64_t duration_ns;    /* from the request's first byte */
+    uint64_t body_bytes, answer_bytes;
+};
+
 struct http_options {
     struct http_limits limits;
+    /* Called once for each request that is answered, or whose client left before; NULL: nobody
+     * wants to know. It calls nothing of this layer. */
+    void (*answered)(void *context, const struct http_answered *answered);
     /* Writes the body of a refusal as the clients of a path expect it; NULL: as OpenAI's do. */
     void (*error_body)(void *context, struct text path, int status, const char *sentence,
                        struct buffer *body);

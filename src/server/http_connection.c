@@ -51,6 +51,26 @@ static void enter(struct http_connection *connection, enum http_state state)
     connection->wait = ++connection->server->wait_count;
 }
 
+/* Says what became of a request, once. */
+static void report(const struct http_connection *connection, bool gone)
+{
+    const struct http_exchange *exchange = &connection->exchange;
+    const struct http_options *options = &connection->server->options;
+    const struct http_request *request = &connection->parser.request;
+    struct http_answered answered = {
+        .number = request->number,
+        .method = request->path.data ? request->method : HTTP_METHOD_COUNT,
+        .route = exchange->route,
+        .status = exchange->begun ? exchange->status : 499,
+        .gone = gone,
+        .duration_ns = os_monotonic_ns() - exchange->began_ns,
+        .body_bytes = request->body.size,
+        .answer_bytes = exchange->answer_bytes,
+    };
+    if (options->answered)
+        options->answered(options->context, &answered);
+}
+
 /* ---- the end ---- */
 
 static void forget_request(struct http_connection *connection)
@@ -77,6 +97,8 @@ void http_connection_close(struct http_connection *connection)
         server->connections = connection->next;
     if (connection->next)
         connection->next->previous = connection->previous;
+    if (at_work)
+        report(connection, true);
     if (at_work && watch.gone)
         watch.gone(watch.context);
     forget_request(connection);
@@ -169,6 +191,7 @@ static void begin_request(struct http_connection *connection)
     const struct http_limits *limits = &connection->server->options.limits;
     struct http_match match = find_route(connection);
     struct http_refusal refusal = check_head(connection, &match);
+    connection->exchange.route = match.route ? match.route->path : NULL;
     if (refusal.status) {
         connection->exchange.methods = match.methods;
         http_refuse(connection, refusal);
@@ -236,6 +259,8 @@ static void read_requests(struct http_connection *connection)
             return;
         if (connection->state == HTTP_WAITING) {
             enter(connection, HTTP_READING);
+            connection->exchange.began_ns = os_monotonic_ns();
+            connection->parser.request.number = ++connection->server->request_count;
             set_timer(connection, connection->server->options.limits.head_ms);
         }
         const char *data = (const char *)evbuffer_pullup(input, (ev_ssize_t)size);
@@ -271,6 +296,7 @@ static void flushed(struct http_connection *connection)
 void http_connection_answered(struct http_connection *connection)
 {
     enter(connection, HTTP_FLUSHING);
+    report(connection, false);
     bufferevent_setwatermark(connection->bev, EV_WRITE, 0, 0);
     if (connection->ping)
         event_del(connection->ping);

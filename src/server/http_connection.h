@@ -21,6 +21,7 @@ struct http_server {
     size_t connection_count;
     size_t bodies_size;  /* bytes of all bodies that are held */
     uint64_t wait_count; /* gives each wait for a client its place in the order of waits */
+    uint64_t request_count;
     bool draining;
     struct event *drained; /* active once the last connection is closed */
     void (*on_drained)(void *context);
@@ -42,6 +43,10 @@ struct http_exchange {
     struct http_watch watch;
     struct buffer headers; /* that the handler adds */
     unsigned methods;      /* that the path has, for 405 */
+    const char *route;     /* its path in the table, once it was found */
+    int status;            /* that was sent */
+    uint64_t began_ns;     /* its first byte */
+    uint64_t answer_bytes; /* of the body, without its framing */
     bool begun;            /* the status line is sent */
     bool chunked;
     bool head_only; /* nothing behind the headers is sent, and the producer is told to stop */

@@ -114,10 +114,13 @@ static void send_head(struct http_exchange *exchange, int status, const char *co
         connection->close_after = true;
     add_connection_headers(exchange);
     exchange->begun = true;
+    exchange->status = status;
     int sent = evbuffer_add_printf(
-        output_of(exchange), "HTTP/1.1 %d %s\r\nDate: %s\r\n%s%s%s%s", status, reason(status),
-        http_server_date(connection->server), content_type ? "Content-Type: " : "",
-        content_type ? content_type : "", content_type ? "\r\n" : "", framing);
+        output_of(exchange), "HTTP/1.1 %d %s\r\nDate: %s\r\nX-Request-Id: %llu\r\n%s%s%s%s", status,
+        reason(status), http_server_date(connection->server),
+        (unsigned long long)http_exchange_request(exchange)->number,
+        content_type ? "Content-Type: " : "", content_type ? content_type : "",
+        content_type ? "\r\n" : "", framing);
     struct text headers = buffer_text(&exchange->headers);
     if (sent < 0 || exchange->headers.failed ||
         (headers.size && evbuffer_add(output_of(exchange), headers.data, headers.size) != 0) ||
@@ -160,7 +163,9 @@ void http_respond_buffer(struct http_exchange *exchange, int status, const char 
         http_connection_doom(connection);
     else if (size == 0 || send_nothing_more(exchange, status))
         mem_free(data);
-    else if (evbuffer_add_reference(output_of(exchange), data, size, free_bytes, NULL) != 0) {
+    else if (evbuffer_add_reference(output_of(exchange), data, size, free_bytes, NULL) == 0) {
+        exchange->answer_bytes = size;
+    } else {
         mem_free(data);
         http_connection_doom(connection);
     }
@@ -173,9 +178,11 @@ void http_respond(struct http_exchange *exchange, int status, const char *conten
     struct http_connection *connection = exchange->connection;
     assert(connection->state != HTTP_FLUSHING && !exchange->begun);
     send_whole_head(exchange, status, content_type, body.size);
-    if (body.size > 0 && !send_nothing_more(exchange, status) &&
-        evbuffer_add(output_of(exchange), body.data, body.size) != 0)
-        http_connection_doom(connection);
+    if (body.size > 0 && !send_nothing_more(exchange, status)) {
+        exchange->answer_bytes = body.size;
+        if (evbuffer_add(output_of(exchange), body.data, body.size) != 0)
+            http_connection_doom(connection);
+    }
     http_connection_answered(connection);
 }
 
@@ -299,6 +306,7 @@ static bool send_chunk(struct http_exchange *exchange, struct text before, struc
         http_connection_doom(connection);
         return false;
     }
+    exchange->answer_bytes += size;
     http_connection_wrote(connection);
     if (evbuffer_get_length(output) > limits->stream_pause)
         exchange->paused = true;

@@ -1,5 +1,5 @@
 /* Counters, gauges and histograms in Prometheus' text format (version 0.0.4). Names begin with
- * "hearth_"; a series has at most two labels. */
+ * "hearth_"; a series has at most one label. */
 #ifndef SERVER_METRICS_H
 #define SERVER_METRICS_H
 
@@ -37,9 +37,11 @@ enum metric {
 
 struct metrics *metrics_create(void); /* NULL without memory; every call takes NULL */
 void metrics_destroy(struct metrics *metrics);
-/* `label` is the value of the series' label; NULL where it has none. At most 64 different ones. */
+/* `label` is the value of the series' label, UTF-8; NULL where it has none. Of more than 64
+ * different ones the last is "other". Values that are added to counters are not negative. */
 void metrics_add(struct metrics *metrics, enum metric metric, const char *label, double value);
 void metrics_set(struct metrics *metrics, enum metric metric, const char *label, double value);
+/* Into a histogram; what is no time is left out. */
 void metrics_observe(struct metrics *metrics, enum metric metric, double seconds);
 void metrics_write(const struct metrics *metrics, struct buffer *out);
 

@@ -132,6 +132,48 @@ static void every_status_has_its_request(void **state)
     serve_end(&served);
 }
 
+/* What the log is told: numbers as the client sees them, routes and never paths, one report for
+ * each request however it ends. */
+static void each_request_is_reported_once(void **state)
+{
+    static const char expected[] = "1 0 /hello 200 0>6\n"
+                                   "2 2 /echo 200 3>3\n"
+                                   "3 0 /names/{name} 200 0>6\n"
+                                   "4 1 /hello 200 0>0\n"
+                                   "5 0 - 404 0>";
+    struct served served;
+    struct answer answer;
+    (void)state;
+    serve_with(&served, LOCAL, NULL);
+    int fd = dial(&served);
+    expect_status(fd, "GET /hello HTTP/1.1\r\n" HOST "\r\n", 200);
+    expect_status(fd, "POST /echo HTTP/1.1\r\n" HOST "Content-Length: 3\r\n\r\nabc", 200);
+    expect_status(fd, "GET /names/secret HTTP/1.1\r\n" HOST "\r\n", 200);
+    say(fd, "HEAD /hello HTTP/1.1\r\n" HOST "\r\n");
+    hear(fd, true, &answer);
+    assert_non_null(strstr(answer.head, "\r\nX-Request-Id: 4\r\n"));
+    answer_free(&answer);
+    expect_status(fd, "GET /secret HTTP/1.1\r\n" HOST "\r\n", 404);
+    expect_status(fd, "GET /stream?bytes=1000 HTTP/1.1\r\n" HOST "\r\n", 200);
+    expect_status(fd, "GET secret HTTP/1.1\r\n" HOST "\r\n", 400);
+    hang_up(&fd);
+    fd = dial(&served);
+    say(fd, "GET /slow?ms=60000 HTTP/1.1\r\n" HOST "\r\n");
+    sleep_ms(50);
+    hang_up(&fd);
+    assert_true(stat_becomes(&served, "gone", 1, 5000));
+    fd = dial(&served);
+    say(fd, "GET /reports HTTP/1.1\r\n" HOST "\r\n");
+    hear(fd, false, &answer);
+    assert_memory_equal(answer.body, expected, sizeof expected - 1);
+    assert_non_null(strstr(answer.body, "\n6 0 /stream 200 0>1000\n7 7 - 400 0>"));
+    assert_non_null(strstr(answer.body, "\n8 0 /slow 499 gone 0>0\n"));
+    assert_null(strstr(answer.body, "secret"));
+    answer_free(&answer);
+    hang_up(&fd);
+    serve_end(&served);
+}
+
 static void an_answer_says_what_it_is(void **state)
 {
     struct served served;
@@ -900,6 +942,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_status_has_its_request),
+        cmocka_unit_test(each_request_is_reported_once),
         cmocka_unit_test(an_answer_says_what_it_is),
         cmocka_unit_test(a_name_in_the_path_is_decoded),
         cmocka_unit_test(limits_count_to_the_byte),

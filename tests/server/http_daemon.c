@@ -25,6 +25,7 @@ struct daemon {
     struct http_access access;
     const char *hosts[NAMES_MAX], *origins[NAMES_MAX], *keys[NAMES_MAX];
     struct counts counts;
+    char reports[4096]; /* a line for each request that is over, but those for the lines */
 };
 
 /* What is done for one request behind its handler's back. */
@@ -231,6 +232,27 @@ static void drain(void *context, struct http_exchange *exchange)
     http_respond(exchange, 200, "text/plain", TEXT("draining\n"));
 }
 
+static void on_answered(void *context, const struct http_answered *answered)
+{
+    struct daemon *daemon = context;
+    size_t size = strlen(daemon->reports);
+    if (answered->route && strcmp(answered->route, "/reports") == 0)
+        return;
+    if (answered->duration_ns > UINT64_C(60000000000))
+        abort();
+    snprintf(daemon->reports + size, sizeof daemon->reports - size, "%llu %d %s %d%s %llu>%llu\n",
+             (unsigned long long)answered->number, (int)answered->method,
+             answered->route ? answered->route : "-", answered->status,
+             answered->gone ? " gone" : "", (unsigned long long)answered->body_bytes,
+             (unsigned long long)answered->answer_bytes);
+}
+
+static void reports(void *context, struct http_exchange *exchange)
+{
+    struct daemon *daemon = context;
+    http_respond(exchange, 200, "text/plain", text_of(daemon->reports));
+}
+
 /* The n-th allocation from here fails, libevent's included. */
 static void fail_allocation(void *context, struct http_exchange *exchange)
 {
@@ -277,6 +299,7 @@ static const struct http_route more_routes[] = {
     {HTTP_METHOD_GET, "/events", events, false, false, 0},
     {HTTP_METHOD_GET, "/aborted", aborted, false, false, 0},
     {HTTP_METHOD_GET, "/stats", stats, true, false, 0},
+    {HTTP_METHOD_GET, "/reports", reports, true, false, 0},
     {HTTP_METHOD_POST, "/fail", fail_allocation, false, false, 0},
     {HTTP_METHOD_POST, "/drain", drain, false, false, 0},
 };
@@ -385,6 +408,8 @@ int main(int argc, char **argv)
 {
     event_set_mem_functions(mem_alloc, reallocate, mem_free);
     struct daemon daemon = {.base = event_base_new(), .options = http_options_default()};
+    daemon.options.answered = on_answered;
+    daemon.options.context = &daemon;
     daemon.access.hosts = daemon.hosts;
     daemon.access.origins = daemon.origins;
     daemon.access.keys = daemon.keys;
