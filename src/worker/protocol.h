@@ -24,6 +24,8 @@
 #define WORK_QUEUE_MAX ((size_t)128 << 20)
 #define WORK_STOPS_MAX 64
 #define WORK_BIAS_MAX 1024
+#define WORK_BREAKERS_MAX 64
+#define WORK_KEY_SIZE 257     /* of a conversation's key: UTF-8, 1 to 256 bytes, and a NUL */
 #define WORK_MODEL_FDS_MAX 64 /* parts of a split model */
 
 /* ---- types of messages ---- */
@@ -57,14 +59,15 @@ enum work_type {
     WORK_END,          /* struct work_end */
     WORK_REPLY,        /* u32 -code, then the cause as text, or for 0 what was asked for */
 
-    /* on the store's socket: a call, and its answer of the same type and number: u32 -code, then
-     * the cause, or what session/store.h says it gives */
-    WORK_STORE_GET = 128,    /* text key: text record */
-    WORK_STORE_PUT,          /* text key, text record, struct store_summary's fields */
+    /* On the store's socket: a call, and its answer of the same type and number, exactly one, in
+     * the order of the calls: work_put_reply with a cause, or with code 0 and the record (GET) or
+     * nothing; of CREATE and OPEN work_put_store_file where they succeed. */
+    WORK_STORE_GET = 128,    /* text key: the record */
+    WORK_STORE_PUT,          /* work_put_store_record */
     WORK_STORE_REMOVE,       /* text key */
     WORK_STORE_SPILL_CREATE, /* u64 bytes: a descriptor */
-    WORK_STORE_SPILL_KEEP,   /* text key, struct store_spill's fields, a descriptor */
-    WORK_STORE_SPILL_OPEN,   /* text key: struct store_spill's fields, a descriptor */
+    WORK_STORE_SPILL_KEEP,   /* work_put_store_spill, with a descriptor */
+    WORK_STORE_SPILL_OPEN,   /* text key: struct store_spill, a descriptor */
     WORK_STORE_SPILL_DROP,   /* text key */
 };
 
@@ -119,7 +122,7 @@ struct work_ask {
     struct text variables;                   /* a JSON object for the template, or empty */
     struct hearth_session_settings settings; /* of a session: for the first time it is asked */
     bool settings_given;
-    struct hearth_sampling sampling; /* lists in it are the reader's, see work_ask_finish */
+    struct hearth_sampling sampling; /* its lists are the reader's, see work_ask_finish */
     struct text stops[WORK_STOPS_MAX];
     uint32_t stop_count;
     uint32_t max_tokens, top_tokens;
@@ -173,17 +176,23 @@ struct work_vectors { /* followed by count × dimensions little-endian f32, work
     uint64_t tokens; /* of all inputs */
 };
 
-/* One operation with JSON in and out; `name` and its arguments:
- *   tokenize    {text, add_special, parse_special, pieces}  {tokens: [id…]}, with pieces [{id,
- * piece}] detokenize  {tokens, special}                        {text} render      {messages,
- * variables}                    {prompt, opens_reasoning} count       {messages, variables} or
- * {text}          {tokens} sessions                                             {sessions: [{key,
- * messages, tokens, kv_bytes, spill_bytes, idle_s, busy, unsaved}]} session     {key} one of these,
- * with settings history     {key}                                    {messages: […]} set {key,
- * messages}, append {key, message}, truncate {key, count}, fork        {key, count, to}, remove
- * {key}, reset {key} (no messages, but the system's) release     {key}: out of memory and to the
- * store; fine where it is not in memory configure   {key, keep, plain, overflow} Errors are
- * HEARTH_E_… with the cause. */
+/* One operation with JSON in and out: its name, its arguments, and what comes back.
+ *
+ * tokenize {text, add_special, parse_special, pieces}: {tokens: [id…]}, with pieces [{id, piece}…]
+ * detokenize {tokens, special}: {text}
+ * render {messages, variables}: {prompt, opens_reasoning}
+ * count {messages, variables} or {text}: {tokens}
+ * sessions {}: {sessions: [{key, messages, tokens, kv_bytes, spill_bytes, idle_s, busy, unsaved}…]}
+ * session {key}: one of these, with {settings: {keep, plain, overflow}}
+ * history {key}: {messages: […]}
+ * set {key, messages}, append {key, message}, truncate {key, count}, fork {key, count, to},
+ * configure {key, keep, plain, overflow}, reset {key} (leaves what the system said at the
+ * beginning): what session gives, of fork that of the new one
+ * remove {key}: {}
+ * release {key}: {}; it goes out of memory and to the store, fine where it is not in memory
+ *
+ * A piece that is no UTF-8 is an array of its bytes. `keep` is "default" or "never", `overflow`
+ * "error", "stop" or "drop". Errors are HEARTH_E_… with the cause. */
 struct work_call {
     struct text name;
     struct text arguments; /* a JSON object */
@@ -244,23 +253,36 @@ bool work_vectors_row(struct message_reader *reader, uint32_t dimensions, float 
 bool work_put_call(struct buffer *out, uint64_t request, const struct work_call *call);
 bool work_get_call(const struct message *message, struct work_call *call);
 
-/* `code` 0: what follows is `text`, JSON. Else the cause. Of a WORK_REPLY with vectors
- * work_get_reply leaves the reader before them. */
+/* `code` 0: `text` is what was asked for. Else it is the cause. work_get_reply takes the cause; for
+ * code 0 it leaves the reader before what was asked for: one text, vectors or a file. */
 bool work_put_reply(struct buffer *out, enum work_type type, uint64_t request, int code,
                     struct text text);
 bool work_get_reply(const struct message *message, struct message_reader *reader, int *code,
                     struct text *cause);
 
+/* A key as a string of its own; false where it is none. */
+bool work_copy_key(struct text key, char out[WORK_KEY_SIZE]);
+/* The key of a message that has nothing else. */
+bool work_get_key(const struct message *message, char key[WORK_KEY_SIZE]);
+
 struct store_summary;
 struct store_spill;
+/* The names in the summary that was read lie in `model` and `model_name`. */
 bool work_put_store_record(struct buffer *out, uint64_t number, struct text key, struct text record,
                            const struct store_summary *summary);
 bool work_get_store_record(const struct message *message, struct text *key, struct text *record,
                            struct store_summary *summary, char model[HEARTH_IDENTITY_SIZE],
                            char model_name[HEARTH_STORE_NAME_SIZE]);
-bool work_put_store_spill(struct buffer *out, enum work_type type, uint64_t number, struct text key,
-                          const struct store_spill *spill, uint32_t descriptors);
+/* WORK_STORE_SPILL_KEEP: its file is the one descriptor of the message. */
+bool work_put_store_spill(struct buffer *out, uint64_t number, struct text key,
+                          const struct store_spill *spill);
 bool work_get_store_spill(const struct message *message, struct text *key,
                           struct store_spill *spill);
+/* What a successful call gives that has a file, the one descriptor of its answer; `spill` NULL for
+ * WORK_STORE_SPILL_CREATE. To be read behind work_get_reply. */
+bool work_put_store_file(struct buffer *out, enum work_type type, uint64_t number,
+                         const struct store_spill *spill);
+bool work_get_store_file(const struct message *message, struct message_reader *reader,
+                         struct store_spill *spill);
 
 #endif

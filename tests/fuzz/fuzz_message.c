@@ -1,9 +1,10 @@
-/* Any bytes as messages of another process, and their payloads as any sequence of fields. */
+/* Any bytes as messages of another process, their payloads as any sequence of fields and as what
+ * their type says: what is accepted is written as it was read. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "worker/message.h"
+#include "../worker/echo.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -37,6 +38,19 @@ static void read_fields(const struct message *message)
     }
 }
 
+static void read_by_type(const struct message *message)
+{
+    struct buffer out;
+    buffer_init(&out, 1 << 20);
+    if (echo_message(message, &out)) {
+        check(out.size == MESSAGE_HEADER_SIZE + message->payload.size);
+        check(message->payload.size == 0 ||
+              memcmp(out.data + MESSAGE_HEADER_SIZE, message->payload.data,
+                     message->payload.size) == 0);
+    }
+    buffer_finish(&out);
+}
+
 /* The right beginning of a header, which would take long to be guessed, unless the bytes say no. */
 static void begin_rightly(char *at, size_t size)
 {
@@ -61,6 +75,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check((size_t)used == MESSAGE_HEADER_SIZE + message.payload.size && (size_t)used <= size);
         check(message.descriptor_count <= MESSAGE_DESCRIPTORS_MAX && message.payload.size <= 1000);
         read_fields(&message);
+        read_by_type(&message);
         at += used;
         size -= (size_t)used;
     }
