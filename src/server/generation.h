@@ -20,6 +20,10 @@ struct generation_request {
     bool ttl_given;
     uint64_t ttl_ns;
     uint32_t choices;    /* n: answers to one prompt, with seeds that follow each other; 1 */
+    /* Several prompts, each with so many choices: arrays of messages in the place of ask.messages.
+     * Choice i answers prompt i / choices. NULL: one prompt, ask.messages. */
+    const struct text *prompts;
+    uint32_t prompt_count;
     bool keep_reasoning; /* leave it in the text */
     bool tokens;         /* pieces name their tokens: for logprobs */
     bool whole;          /* nothing is streamed: pieces come when they are complete, once */
@@ -79,12 +83,17 @@ struct generation_listener {
     void *context;
 };
 
-/* Takes charge of the exchange's watch. Whatever fails comes as on_end, from the loop. */
-void generation_start(struct daemon *daemon, struct http_exchange *exchange,
-                      const struct generation_request *request,
-                      const struct generation_listener *listener);
+/* Takes charge of the exchange's watch. Whatever fails comes as on_end, from the loop. It is valid
+ * until on_end returns or on_gone is called. NULL without memory: the exchange was answered and
+ * on_gone called. */
+struct generation *generation_start(struct daemon *daemon, struct http_exchange *exchange,
+                                    const struct generation_request *request,
+                                    const struct generation_listener *listener);
 /* What a dialect's writes returned: false pauses the answer until the client has read. */
 void generation_wrote(struct generation *generation, bool go_on);
+/* The dialect has ended the exchange itself, as it may in any call but on_end: the work stops, and
+ * nothing is called back. */
+void generation_abandon(struct generation *generation);
 
 /* For on_end: sums over the choices. */
 struct generation_totals {
