@@ -71,6 +71,13 @@ struct os_file_id {
     uint64_t device, inode;
 };
 bool os_file_id(int fd, struct os_file_id *id); /* false where it is no open descriptor */
+/* Appends a file with a secret, which must belong to this user or to root, and which nobody else
+ * may read or write: HEARTH_E_ARGUMENT else, HEARTH_E_LIMIT where it does not fit. */
+struct buffer;
+int os_read_private_file(const char *path, struct buffer *out, struct hearth_error *err);
+/* Puts a file that only this user can read in the place of what is there: whole, or not at all. */
+int os_write_private_file(const char *path, const void *bytes, size_t size,
+                          struct hearth_error *err);
 /* Makes a directory and what is missing above it, for the user alone whatever the umask; true where
  * it exists then. */
 bool os_make_private_directories(const char *path);
@@ -204,6 +211,7 @@ struct os_memory {
     uint64_t peak_bytes;    /* the highest resident size so far, mapped included */
 };
 bool os_process_memory(struct os_memory *out);
+bool os_process_memory_of(int pid, struct os_memory *out);
 bool os_process_peak_reset(void); /* peak_bytes begins anew */
 
 /* ---- sockets ---- */
@@ -236,21 +244,29 @@ ptrdiff_t os_socket_send_with(int fd, const void *bytes, size_t size, const int 
 ptrdiff_t os_socket_receive_with(int fd, void *bytes, size_t size, int *descriptors, unsigned max,
                                  unsigned *count, struct hearth_error *err);
 int os_duplicate(int fd, struct hearth_error *err); /* not inherited either */
+/* Listening sockets that a service manager has opened for this process (sd_listen_fds(3)), made as
+ * above: `process` and `count` are the texts of LISTEN_PID and LISTEN_FDS, or NULL. Their number,
+ * 0 where they are meant for nobody or for another process; or an error. */
+int os_inherited_listeners(const char *process, const char *count, int *fds, unsigned max,
+                           struct hearth_error *err);
 /* Writing to a closed connection is an error from then on, and no signal. */
 void os_ignore_broken_pipes(void);
 
 /* ---- child processes ---- */
 
+#define OS_CHILD_FDS_MAX 64
+
 struct os_child_options {
     const char *program; /* NULL: the program that runs; then its file need not be there any more */
     const char *const *arguments; /* from argv[0], NULL-terminated */
     /* They become 3, 4, …; standard input and output are /dev/null, standard error is `error_fd`
-     * (-1: ours), and nothing else is inherited. The environment is empty. */
+     * (-1: ours), and nothing else is inherited. The environment is empty; the child leads a
+     * session of its own, so that Ctrl-C does not reach it. At most OS_CHILD_FDS_MAX. */
     const int *fds;
     size_t fd_count;
     int error_fd;
-    /* Lower priority than the desktop (nice 5, idle I/O), and first in line where the system must
-     * kill for memory (oom_score_adj 1000). */
+    /* Lower priority than the desktop (5 nicer, last in line for disks), and first in line where
+     * the system must kill for memory (oom_score_adj 1000). */
     bool humble;
 };
 struct os_child {

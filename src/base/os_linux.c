@@ -354,9 +354,9 @@ void os_mutex_unlock(struct os_mutex *mutex)
 
 /* ---- memory of this process ---- */
 
-bool os_process_memory(struct os_memory *out)
+static bool read_memory(const char *path, struct os_memory *out)
 {
-    FILE *file = fopen("/proc/self/status", "re");
+    FILE *file = fopen(path, "re");
     if (!file)
         return false;
     struct os_memory memory = {0};
@@ -375,6 +375,18 @@ bool os_process_memory(struct os_memory *out)
     fclose(file);
     *out = memory;
     return true;
+}
+
+bool os_process_memory(struct os_memory *out)
+{
+    return read_memory("/proc/self/status", out);
+}
+
+bool os_process_memory_of(int pid, struct os_memory *out)
+{
+    char path[32];
+    snprintf(path, sizeof path, "/proc/%d/status", pid);
+    return read_memory(path, out);
 }
 
 bool os_process_peak_reset(void)

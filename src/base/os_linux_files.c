@@ -15,6 +15,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "base/buffer.h"
 #include "base/os.h"
 
 /* ---- faults, for tests ---- */
@@ -235,6 +236,77 @@ bool os_file_id(int fd, struct os_file_id *id)
 void os_file_close(int fd)
 {
     close(fd);
+}
+
+/* ---- files with a secret ---- */
+
+static int check_secret(int fd, struct hearth_error *err)
+{
+    struct stat status;
+    if (fstat(fd, &status) != 0)
+        return error_set(err, HEARTH_E_IO, "%s", strerror(errno));
+    if (!S_ISREG(status.st_mode))
+        return error_set(err, HEARTH_E_ARGUMENT, "not a regular file");
+    if (status.st_uid != geteuid() && status.st_uid != 0)
+        return error_set(err, HEARTH_E_ARGUMENT, "the file belongs to another user (%lu)",
+                         (unsigned long)status.st_uid);
+    /* where there are access control lists the group's bits are the most that they allow */
+    if (status.st_mode & (S_IRWXG | S_IRWXO))
+        return error_set(err, HEARTH_E_ARGUMENT,
+                         "others may use the file (its mode is %03o, it must be 600)",
+                         (unsigned)status.st_mode & 0777);
+    return 0;
+}
+
+static int append_file(int fd, struct buffer *out, struct hearth_error *err)
+{
+    const size_t before = out->size;
+    char bytes[4096];
+    ssize_t got;
+    while ((got = read(fd, bytes, sizeof bytes)) != 0) {
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < 0 || !buffer_append(out, bytes, (size_t)got)) {
+            out->size = before;
+            return got < 0 ? error_set(err, HEARTH_E_IO, "cannot be read: %s", strerror(errno))
+                           : error_set(err, HEARTH_E_LIMIT, "the file is larger than %zu bytes",
+                                       out->max);
+        }
+    }
+    explicit_bzero(bytes, sizeof bytes);
+    return 0;
+}
+
+int os_read_private_file(const char *path, struct buffer *out, struct hearth_error *err)
+{
+    int fd, status = os_open_path(path, &fd, err);
+    if (status)
+        return status;
+    status = check_secret(fd, err);
+    if (status == 0)
+        status = append_file(fd, out, err);
+    close(fd);
+    return status;
+}
+
+int os_write_private_file(const char *path, const void *bytes, size_t size,
+                          struct hearth_error *err)
+{
+    char other[PATH_MAX];
+    if (snprintf(other, sizeof other, "%s.XXXXXX", path) >= (int)sizeof other)
+        return error_set(err, HEARTH_E_ARGUMENT, "the path is too long");
+    int fd = mkostemp(other, O_CLOEXEC); /* mode 0600 */
+    if (fd < 0)
+        return error_set(err, code_of_errno(), "cannot be written: %s", strerror(errno));
+    int status = os_file_write(fd, bytes, size, err);
+    if (status == 0)
+        status = os_file_sync(fd, err);
+    close(fd);
+    if (status == 0 && rename(other, path) != 0)
+        status = error_set(err, code_of_errno(), "cannot be written: %s", strerror(errno));
+    if (status)
+        unlink(other);
+    return status;
 }
 
 bool os_make_private_directories(const char *path)

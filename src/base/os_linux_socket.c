@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -20,6 +21,7 @@
 #include "base/memory.h"
 
 #define BACKLOG 512
+#define LISTENERS_BEGIN 3 /* SD_LISTEN_FDS_START */
 
 /* ---- TCP ---- */
 
@@ -220,6 +222,38 @@ int os_adopt_listener(int fd, struct hearth_error *err)
         fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
         return error_set(err, HEARTH_E_IO, "descriptor %d: %s", fd, strerror(errno));
     return 0;
+}
+
+/* Reads a whole number without sign; false where the text is none, or larger. */
+static bool read_count(const char *text, unsigned long max, unsigned long *out)
+{
+    char *end;
+    if (!text || *text < '0' || *text > '9')
+        return false;
+    errno = 0;
+    unsigned long value = strtoul(text, &end, 10);
+    if (*end != '\0' || errno != 0 || value > max)
+        return false;
+    *out = value;
+    return true;
+}
+
+int os_inherited_listeners(const char *process, const char *count, int *fds, unsigned max,
+                           struct hearth_error *err)
+{
+    unsigned long pid, number;
+    if (!read_count(process, INT_MAX, &pid) || pid != (unsigned long)getpid() || !count)
+        return 0;
+    if (!read_count(count, max, &number))
+        return error_set(err, HEARTH_E_ARGUMENT,
+                         "LISTEN_FDS is '%.20s', which is no number up to %u", count, max);
+    for (int i = 0; i < (int)number; i++) {
+        int status = os_adopt_listener(LISTENERS_BEGIN + i, err);
+        if (status)
+            return status;
+        fds[i] = LISTENERS_BEGIN + i;
+    }
+    return (int)number;
 }
 
 void os_socket_prepare(int fd, size_t unsent_max)
