@@ -120,6 +120,10 @@ HEARTH_API int hearth_tokenize(const struct hearth_model *model, const char *tex
 HEARTH_API int hearth_detokenize(const struct hearth_model *model, const uint32_t *ids,
                                  size_t count, bool special, char **text, size_t *size,
                                  struct hearth_error *err);
+/* The bytes that a token stands for behind others, often no whole character; of a control token its
+ * name. HEARTH_E_ARGUMENT for an id outside the vocabulary. Allocated, NUL-terminated. */
+HEARTH_API int hearth_token_bytes(const struct hearth_model *model, uint32_t id, char **bytes,
+                                  size_t *size, struct hearth_error *err);
 /* Whether an id ends an answer (EOS, end of turn, …). */
 HEARTH_API bool hearth_is_end(const struct hearth_model *model, uint32_t id);
 
@@ -154,6 +158,8 @@ HEARTH_API void hearth_stream_close(struct hearth_stream *stream);
  * further pushes give nothing. Of several stop strings the first to be complete counts. */
 HEARTH_API int hearth_stream_push(struct hearth_stream *stream, uint32_t id, const char **text,
                                   size_t *size, bool *stopped, struct hearth_error *err);
+/* The stop string that is complete; NULL where there is none. Lives as long as the stream. */
+HEARTH_API const char *hearth_stream_stop(const struct hearth_stream *stream);
 /* What was held back, at the end of the answer. A push after it fails with HEARTH_E_STATE. (A stop
  * string that U+FFFD completes only here is left out too.) */
 HEARTH_API int hearth_stream_flush(struct hearth_stream *stream, const char **text, size_t *size,
@@ -391,6 +397,18 @@ HEARTH_API int hearth_sampler_accept(struct hearth_sampler *sampler, uint32_t id
  * +INFINITY one of them is drawn. */
 HEARTH_API int hearth_sampler_sample(struct hearth_sampler *sampler, const float *logits,
                                      uint32_t *id, struct hearth_error *err);
+
+/* A token and the logarithm of its probability. */
+struct hearth_chance {
+    uint32_t id;
+    float logprob;
+};
+/* The log softmax of a row of `vocabulary` logits, none of them NaN: of chances[0].id, which is
+ * given, its logprob, and behind it, into `count - 1` more (at most 64), the most probable tokens,
+ * the best first, the smaller id first where they are equal. Returns how many are filled. The same
+ * logits give the same bits on every machine. */
+HEARTH_API size_t hearth_logprobs(const float *logits, uint32_t vocabulary,
+                                  struct hearth_chance *chances, size_t count);
 
 /* ---- speculation ---- */
 

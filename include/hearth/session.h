@@ -232,6 +232,7 @@ struct hearth_result {
     struct hearth_error error; /* for HEARTH_STOP_ERROR, _CANCELLED and _CONTEXT */
     const char *text;          /* the whole answer: UTF-8, NUL-terminated */
     size_t text_size;
+    const char *stop_string; /* for HEARTH_STOP_STRING; valid until on_end returns */
     size_t prompt_tokens, answer_tokens;
     size_t dropped_messages; /* behind the system prompt, that the model did not see */
     size_t cached_tokens;    /* of the prompt's, those that did not have to be computed */
@@ -252,7 +253,7 @@ struct hearth_result {
 /* A token with its probability, of the logits before penalties and filters: log softmax. */
 struct hearth_token {
     uint32_t id;
-    float logprob;
+    float logprob;    /* 0 where it was not asked for */
     const char *text; /* its own bytes, often no whole character; control tokens spelled out */
     size_t size;
 };
@@ -268,6 +269,7 @@ struct hearth_prompt {
     const char *text; /* rendered; NUL-terminated */
     size_t size;
     size_t tokens, cached_tokens;
+    uint64_t queued_ns; /* that it waited */
 };
 
 #define HEARTH_TOP_TOKENS_MAX 20
@@ -286,7 +288,8 @@ struct hearth_ask {                         /* zeroed but for what is said: the 
     uint32_t top_tokens;  /* and of so many others, at most HEARTH_TOP_TOKENS_MAX */
     bool background;      /* gives way to all that is not */
     uint64_t deadline_ns; /* by the clock of the set: cancelled then; 0: none */
-    void (*on_begin)(void *context, const struct hearth_prompt *prompt); /* all may be NULL */
+    /* Callbacks may be NULL. What they are given lives until they return. */
+    void (*on_begin)(void *context, const struct hearth_prompt *prompt);
     /* Each token as it is drawn, the one that ends the answer too; before the text that it makes
      * visible, which may be that of earlier ones. */
     void (*on_token)(void *context, const struct hearth_drawn *drawn);
@@ -307,7 +310,8 @@ HEARTH_API int hearth_session_ask(struct hearth_session *session, const struct h
 /* From any thread. */
 HEARTH_API void hearth_request_cancel(struct hearth_request *request);
 /* One that is paused computes nothing and gives no text, and the others do not notice: for a reader
- * who does not keep up. Cancels and deadlines hold. */
+ * who does not keep up. Its place is another's meanwhile, and what was computed of it may be
+ * spilled. Cancels and deadlines hold. The times in its result are without those of its pauses. */
 HEARTH_API void hearth_request_pause(struct hearth_request *request, bool pause);
 
 /* ---- embeddings ---- */
@@ -331,7 +335,8 @@ HEARTH_API int hearth_sessions_embed(struct hearth_sessions *sessions,
                                      struct hearth_request **request, struct hearth_error *err);
 
 /* Does one piece of work: a chunk of prompts and a token for each running answer. *wait_ns becomes
- * how long there is nothing to do: 0 to go on at once, HEARTH_IDLE_NEVER until something is asked.
+ * how long there is nothing to do: 0 to go on at once, HEARTH_IDLE_NEVER until something is asked,
+ * cancelled, or no longer paused.
  */
 HEARTH_API void hearth_sessions_step(struct hearth_sessions *sessions, uint64_t *wait_ns);
 
@@ -342,6 +347,7 @@ HEARTH_API uint64_t hearth_sessions_shed(struct hearth_sessions *sessions, uint6
 struct hearth_sessions_state {
     size_t sessions; /* in memory: opened, or not (yet) in the store alone */
     size_t waiting, running;
+    size_t paused;     /* of those that wait, by hearth_request_pause */
     size_t held;       /* conversations whose context has not been disposed */
     unsigned pressure; /* how short memory is, where that is watched: 0 not, 1 some, 2 much */
     struct hearth_engine_memory memory;

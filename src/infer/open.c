@@ -178,6 +178,20 @@ int hearth_detokenize(const struct hearth_model *model, const uint32_t *ids, siz
     return *text ? 0 : error_set(err, HEARTH_E_MEMORY, "no memory for the text");
 }
 
+int hearth_token_bytes(const struct hearth_model *model, uint32_t id, char **bytes, size_t *size,
+                       struct hearth_error *err)
+{
+    const struct tokenizer *tokenizer = model->model->tokenizer;
+    struct buffer out;
+    if (id >= tokenizer_vocab_size(tokenizer))
+        return error_set(err, HEARTH_E_ARGUMENT, "token %u is outside the vocabulary of %u", id,
+                         tokenizer_vocab_size(tokenizer));
+    buffer_init(&out, TEXT_MAX);
+    tokenizer_piece(tokenizer, id, true, false, &out);
+    *bytes = buffer_take(&out, size);
+    return *bytes ? 0 : error_set(err, HEARTH_E_MEMORY, "no memory for the bytes of a token");
+}
+
 bool hearth_is_end(const struct hearth_model *model, uint32_t id)
 {
     return tokenizer_is_end(model->model->tokenizer, id);

@@ -15,7 +15,7 @@ _Static_assert(STREAM_STOP_BYTES_MAX <= UINT16_MAX, "lengths of stop strings are
 /* A stop string with the automaton of Knuth, Morris and Pratt: fallback[n] is the length of the
  * longest proper end of the first n bytes that is also their beginning. */
 struct stop_string {
-    char *bytes;
+    char *bytes; /* [size], and a NUL */
     uint16_t *fallback;
     size_t size;
     size_t matched; /* the longest beginning of it that the text ends with */
@@ -25,7 +25,8 @@ struct hearth_stream {
     struct vocabulary vocabulary;
     bool special;
     bool first;   /* no token was pushed, and the text begins with the first one */
-    bool stopped; /* a stop string is complete */
+    bool stopped; /* a stop string is complete: */
+    const char *stop;
     bool flushed;
     struct stop_string *stops;
     size_t stop_count;
@@ -74,11 +75,11 @@ static size_t advance(const struct stop_string *stop, size_t matched, char byte)
 static bool stop_init(struct stop_string *stop, const char *string)
 {
     size_t size = strlen(string);
-    stop->bytes = mem_alloc(size);
+    stop->bytes = mem_alloc(size + 1);
     stop->fallback = mem_zalloc_array(size + 1, sizeof *stop->fallback);
     if (!stop->bytes || !stop->fallback)
         return false;
-    memcpy(stop->bytes, string, size);
+    memcpy(stop->bytes, string, size + 1);
     stop->size = size;
     for (size_t n = 1; n < size; n++)
         stop->fallback[n + 1] = (uint16_t)advance(stop, stop->fallback[n], string[n]);
@@ -176,6 +177,8 @@ static bool add_text(struct hearth_stream *stream, const char *bytes, size_t siz
             stop->matched = advance(stop, stop->matched, bytes[at]);
             if (stop->matched < stop->size)
                 continue;
+            if (stop->size > complete)
+                stream->stop = stop->bytes;
             complete = stop->size > complete ? stop->size : complete;
         }
         if (complete > 0) {
@@ -281,6 +284,11 @@ int hearth_stream_push(struct hearth_stream *stream, uint32_t id, const char **t
     show(stream, false, text, size);
     *stopped = stream->stopped;
     return 0;
+}
+
+const char *hearth_stream_stop(const struct hearth_stream *stream)
+{
+    return stream->stop;
 }
 
 int hearth_stream_flush(struct hearth_stream *stream, const char **text, size_t *size,

@@ -302,13 +302,22 @@ bool keep_restore(struct hearth_session *session, size_t known, size_t held)
 
 /* ---- room ---- */
 
-/* Spills conversations, the least recently used first; `waiting`: also those that wait for an
- * answer which was not begun. */
+/* Whether no answer of it was begun, but for one that is paused. */
+static bool only_waits(const struct hearth_session *session)
+{
+    for (const struct hearth_request *r = session->sessions->requests; r; r = r->next) {
+        if (r->session == session && r->begun)
+            return r->paused && r->state == REQUEST_WAITING;
+    }
+    return true;
+}
+
+/* Spills conversations, the least recently used first; `waiting`: also those that wait. */
 static uint64_t shed(struct hearth_sessions *sessions, uint64_t bytes, bool waiting)
 {
     uint64_t freed = 0;
     for (struct hearth_session *s = sessions->awake.last; s && freed < bytes; s = s->previous) {
-        bool free = s->requests == 0 || (waiting && s != sessions->starting && !session_is_busy(s));
+        bool free = s->requests == 0 || (waiting && s != sessions->starting && only_waits(s));
         if (s->held && free)
             freed += keep_spill(s);
     }

@@ -17,7 +17,7 @@ static uint64_t cached_bytes(const struct hearth_sessions *sessions)
 static void give_back(struct hearth_sessions *sessions, enum pressure_level level)
 {
     uint64_t cached = cached_bytes(sessions);
-    bool idle = !sessions->requests;
+    bool idle = schedule_is_idle(sessions);
     if (idle)
         hearth_engine_rest(sessions->engine);
     uint64_t part = cached / PART > PART_BYTES_MIN ? cached / PART : PART_BYTES_MIN;

@@ -10,93 +10,29 @@
 #include "session/relief.h"
 #include "session/sessions.h"
 #include "session/share.h"
+#include "session/tell.h"
 
-#define ANSWER_BYTES_MAX ((size_t)1 << 30)
-
-/* ---- asking ---- */
-
-static void request_free(struct hearth_request *request)
-{
-    hearth_sequence_close(request->sequence);
-    hearth_sampler_close(request->sampler);
-    hearth_stream_close(request->stream);
-    json_decref(request->variables);
-    buffer_finish(&request->text);
-    mem_free(request);
-}
-
-static int parse_variables(struct hearth_request *request, const char *text,
-                           struct hearth_error *err)
-{
-    json_error_t cause;
-    if (!text)
-        return 0;
-    request->variables = json_loads(text, JSON_REJECT_DUPLICATES, &cause);
-    if (!json_is_object(request->variables))
-        return error_set(err, HEARTH_E_FORMAT, "the template's variables are no JSON object");
-    return 0;
-}
-
-static int prepare(struct hearth_request *request, const struct hearth_ask *ask,
-                   struct hearth_error *err)
-{
-    const struct hearth_sessions *set = request->session->sessions;
-    struct hearth_stream_options stream = {
-        .stop = ask->stop,
-        .stop_count = ask->stop_count,
-        .continues = request->session->history.plain,
-    };
-    int status = keep_wake(request->session, err);
-    if (!status)
-        status = parse_variables(request, ask->variables, err);
-    if (!status)
-        status = hearth_sampler_open(set->model, ask->sampling, &request->sampler, err);
-    if (!status)
-        status = hearth_stream_open(set->model, &stream, &request->stream, err);
-    if (!status)
-        status =
-            hearth_sequence_open(set->engine, set->options.context_max, &request->sequence, err);
-    return status;
-}
-
-int hearth_session_ask(struct hearth_session *session, const struct hearth_ask *ask,
-                       struct hearth_request **out, struct hearth_error *err)
-{
-    struct hearth_request *request = MEM_NEW(struct hearth_request);
-    if (!request)
-        return error_set(err, HEARTH_E_MEMORY, "no memory for a request");
-    request->session = session;
-    request->background = ask->background;
-    request->speculates = !ask->no_speculation;
-    request->max_tokens = ask->max_tokens;
-    request->deadline_ns = ask->deadline_ns;
-    request->asked_ns = sessions_now(session->sessions);
-    request->on_text = ask->on_text;
-    request->on_progress = ask->on_progress;
-    request->on_end = ask->on_end;
-    request->context = ask->context;
-    atomic_init(&request->cancelled, false);
-    buffer_init(&request->text, ANSWER_BYTES_MAX);
-    session->requests++; /* a lease: from here on it is not given back */
-    int status = prepare(request, ask, err);
-    if (status) {
-        session->requests--;
-        request_free(request);
-        return status;
-    }
-    struct hearth_request **last = &session->sessions->requests;
-    while (*last)
-        last = &(*last)->next;
-    *last = request;
-    if (out)
-        *out = request;
-    return 0;
-}
+/* ---- what others do to a request ---- */
 
 void hearth_request_cancel(struct hearth_request *request)
 {
     atomic_store(&request->cancelled, true);
     hearth_sequence_cancel(request->sequence);
+}
+
+/* The step that comes gives its place to others; while it is paused no time passes for it. */
+void hearth_request_pause(struct hearth_request *request, bool pause)
+{
+    if (request->paused == pause)
+        return;
+    uint64_t now = sessions_now(request->session->sessions), since = request->paused_ns;
+    request->paused = pause;
+    request->paused_ns = now;
+    if (pause || !request->begun)
+        return;
+    request->begun_ns += now - since;
+    if (request->result.prompt_ns > 0)
+        request->read_ns += now - since;
 }
 
 /* ---- ending ---- */
@@ -132,18 +68,25 @@ static size_t computed_ids(const struct hearth_request *request)
     return n;
 }
 
-/* What it computed stays in the prefix cache, its answer in the history. */
-static void leave_behind(struct hearth_request *request)
+/* It no longer runs; what it computed stays in the prefix cache. */
+static void put_down(struct hearth_request *request)
 {
     struct hearth_session *session = request->session;
     drop_guesses(request);
+    session->sessions->running--;
+    hearth_sequence_remember(request->sequence);
+    session->held = true;
+    session->computed = computed_ids(request);
+    keep_outdate(session, session->computed);
+}
+
+/* Its answer stays in the history. */
+static void leave_behind(struct hearth_request *request)
+{
+    struct hearth_session *session = request->session;
     if (request->state != REQUEST_WAITING) {
-        session->sessions->running--;
+        put_down(request);
         session->sessions->parked = false; /* what it gives back may be enough for another */
-        hearth_sequence_remember(request->sequence);
-        session->held = true;
-        session->computed = computed_ids(request);
-        keep_outdate(session, session->computed);
     }
     if (request->result.stop == HEARTH_STOP_ERROR && !request->overflowed)
         return;
@@ -170,6 +113,8 @@ static void end(struct hearth_request *request, enum hearth_stop stop)
     }
     result->text = request->text.data ? request->text.data : "";
     result->text_size = request->text.size;
+    if (stop == HEARTH_STOP_STRING)
+        result->stop_string = hearth_stream_stop(request->stream);
     result->queued_ns = (request->begun ? request->begun_ns : now) - request->asked_ns;
     unlink_request(request);
     share_end(request);
@@ -178,7 +123,8 @@ static void end(struct hearth_request *request, enum hearth_stop stop)
     session->requests--;
     session_touch(session);
     session->opened++; /* on_end may close it */
-    request->on_end(request->context, result);
+    if (request->on_end)
+        request->on_end(request->context, result);
     request_free(request);
     hearth_session_close(session);
 }
@@ -252,13 +198,35 @@ bool session_is_busy(const struct hearth_session *session)
     return false;
 }
 
+bool request_is_held_up(const struct hearth_request *request)
+{
+    bool earlier = true;
+    if (request->paused || request->begun)
+        return request->paused;
+    for (const struct hearth_request *r = request->session->sessions->requests; r; r = r->next) {
+        earlier = earlier && r != request;
+        if (r->session == request->session && (r->begun || (earlier && r->paused)))
+            return true;
+    }
+    return false;
+}
+
+bool schedule_is_idle(const struct hearth_sessions *sessions)
+{
+    for (const struct hearth_request *r = sessions->requests; r; r = r->next) {
+        if (!request_is_held_up(r))
+            return false;
+    }
+    return true;
+}
+
 /* The next to begin, or to go on after it was parked: interactive before background, then by
  * arrival. */
 static struct hearth_request *next_waiting(const struct hearth_sessions *sessions)
 {
     struct hearth_request *next = NULL;
     for (struct hearth_request *r = sessions->requests; r; r = r->next) {
-        if (r->state != REQUEST_WAITING || (!r->begun && session_is_busy(r->session)))
+        if (r->state != REQUEST_WAITING || request_is_held_up(r))
             continue;
         if (!next || (next->background && !r->background))
             next = r;
@@ -282,6 +250,22 @@ static int reuse(struct hearth_request *request, size_t known, size_t *reused,
     return more ? hearth_sequence_reuse(request->sequence, history->ids, most, reused, err) : 0;
 }
 
+/* Its prompt was compared with what is known: `reused` of its tokens. */
+static void note_begin(struct hearth_request *request, const struct history_prompt *prompt,
+                       size_t reused)
+{
+    struct hearth_session *session = request->session;
+    request->begun = true;
+    request->prompt_count = session->history.count;
+    request->result.cached_tokens = reused;
+    request->result.miss =
+        ahead_covers(session, reused) ? HEARTH_MISS_NOTHING : miss_of(session, prompt, reused);
+    ahead_forget(session);
+    session->lost = HEARTH_MISS_NOTHING;
+    guess_begin(request);
+    share_find_stem(request);
+}
+
 /* Begins, or goes on after it was parked, with what is known. */
 static void start(struct hearth_request *request)
 {
@@ -289,9 +273,10 @@ static void start(struct hearth_request *request)
     struct history_prompt prompt = {0};
     struct hearth_error err = {0};
     size_t reused = 0, known = SIZE_MAX;
+    bool begins = !request->begun;
     int status = 0;
     session_touch(session);
-    if (!request->begun) {
+    if (begins) {
         request->begun_ns = sessions_now(session->sessions);
         status = begin(request, &prompt, &err);
         known = status ? 0 : known_tokens(session, &prompt);
@@ -305,20 +290,13 @@ static void start(struct hearth_request *request)
         schedule_fail(request, &err);
         return;
     }
-    if (!request->begun) {
-        request->begun = true;
-        request->prompt_count = session->history.count;
-        request->result.cached_tokens = reused;
-        request->result.miss =
-            ahead_covers(session, reused) ? HEARTH_MISS_NOTHING : miss_of(session, &prompt, reused);
-        ahead_forget(session);
-        session->lost = HEARTH_MISS_NOTHING;
-        guess_begin(request);
-        share_find_stem(request);
-    }
+    if (begins)
+        note_begin(request, &prompt, reused);
     share_wait(request);
     request->state = REQUEST_READING;
     session->sessions->running++;
+    if (begins)
+        tell_begin(request);
 }
 
 /* ---- tokens ---- */
@@ -406,6 +384,8 @@ static bool draw(struct hearth_request *request, size_t row)
     uint32_t id;
     int status = sample(request, row, &id, &err);
     bool ends = !status && hearth_is_end(set->model, id);
+    if (!status)
+        status = tell_token(request, id, row, &err);
     if (!status && !ends) {
         request->result.answer_tokens++;
         status = hearth_stream_push(request->stream, id, &text, &size, &stopped, &err);
@@ -437,8 +417,8 @@ static void draw_rows(struct hearth_request *request)
     while (right && history->count <= computed) {
         if (!draw(request, history->count - 1 - first))
             return;
-        /* text was shown, and whoever saw it may have cancelled */
-        right = guess_was_right(request) && !atomic_load(&request->cancelled);
+        /* text was shown, and whoever saw it may want no more of it */
+        right = guess_was_right(request) && !atomic_load(&request->cancelled) && !request->paused;
     }
     if (!right)
         hearth_sequence_truncate(request->sequence, history->count - 1, NULL);
@@ -475,13 +455,27 @@ static struct hearth_request *last_running(const struct hearth_sessions *session
 /* It waits, and goes on later. */
 static void park(struct hearth_request *request)
 {
-    drop_guesses(request);
+    put_down(request);
     request->guesses.count = 0;
-    hearth_sequence_remember(request->sequence);
     hearth_sequence_truncate(request->sequence, 0, NULL);
     request->state = REQUEST_WAITING;
     share_end(request);
-    request->session->sessions->running--;
+}
+
+/* Those that were paused give up their place. What a step computed that was not looked at is
+ * dropped: the last token has to be computed once more for its logits, and a sequence with a window
+ * can only go on from where it was remembered. */
+static void park_paused(struct hearth_sessions *sessions)
+{
+    for (struct hearth_request *r = sessions->requests; r; r = r->next) {
+        if (!r->paused || r->state == REQUEST_WAITING)
+            continue;
+        size_t last = r->session->history.count - 1;
+        if (hearth_sequence_length(r->sequence) > last)
+            hearth_sequence_truncate(r->sequence, last, NULL);
+        park(r);
+        sessions->parked = false;
+    }
 }
 
 /* The KV cache is full: one waits until there is room. */
@@ -540,7 +534,7 @@ static void take_up_all(struct hearth_sessions *sessions)
 {
     sessions->round++;
     for (struct hearth_request *r = sessions->requests; r;) {
-        if (r->state == REQUEST_WAITING || r->round == sessions->round) {
+        if (r->state == REQUEST_WAITING || r->paused || r->round == sessions->round) {
             r = r->next;
             continue;
         }
@@ -554,11 +548,11 @@ static void take_up_all(struct hearth_sessions *sessions)
 static uint64_t rest_engine(struct hearth_sessions *sessions, uint64_t now)
 {
     uint64_t since = now - sessions->worked_ns;
-    if (sessions->requests || sessions->rested)
+    if (sessions->rested || !schedule_is_idle(sessions))
         return HEARTH_IDLE_NEVER;
     if (since < sessions->options.idle_ns)
         return sessions->options.idle_ns - since;
-    hearth_engine_trim(sessions->engine, UINT64_MAX);
+    hearth_sessions_shed(sessions, UINT64_MAX); /* of those that are paused too */
     hearth_engine_rest(sessions->engine);
     hearth_draft_close(sessions->spare_draft);
     sessions->spare_draft = NULL;
@@ -587,8 +581,9 @@ static uint64_t rest_idle(struct hearth_sessions *sessions)
 
 static void admit(struct hearth_sessions *sessions)
 {
-    while (!sessions->parked) {
-        struct hearth_request *request = next_waiting(sessions);
+    for (;;) {
+        park_paused(sessions); /* also who was paused when it began */
+        struct hearth_request *request = sessions->parked ? NULL : next_waiting(sessions);
         if (!request)
             return;
         if (sessions->running >= sessions->options.answers_max) {
@@ -603,32 +598,43 @@ static void admit(struct hearth_sessions *sessions)
     }
 }
 
+/* How long nothing is to be done when a step has found nothing. */
+static uint64_t idle_wait(struct hearth_sessions *sessions)
+{
+    uint64_t wait = relief_wait(sessions, rest_idle(sessions)), now = sessions_now(sessions);
+    if (!schedule_is_idle(sessions))
+        return 0;
+    for (const struct hearth_request *r = sessions->requests; r; r = r->next) {
+        uint64_t left = r->deadline_ns > now ? r->deadline_ns - now : 0;
+        if (r->deadline_ns && left < wait)
+            wait = left;
+    }
+    return wait;
+}
+
 void hearth_sessions_step(struct hearth_sessions *sessions, uint64_t *wait_ns)
 {
     end_unwanted(sessions);
     relief_step(sessions);
     admit(sessions);
     struct plan plan = plan_step(sessions);
-    if (plan.answering == 0 && plan.prompt_rows == 0 && !sessions->requests &&
-        ahead_step(sessions)) {
-        sessions->worked_ns = sessions_now(sessions);
-        sessions->rested = false;
-        *wait_ns = 0;
+    bool nothing = plan.answering == 0 && plan.prompt_rows == 0;
+    if (nothing && !(schedule_is_idle(sessions) && ahead_step(sessions))) {
+        *wait_ns = idle_wait(sessions);
         return;
     }
-    if (plan.answering == 0 && plan.prompt_rows == 0) {
-        uint64_t wait = relief_wait(sessions, rest_idle(sessions));
-        *wait_ns = sessions->requests ? 0 : wait;
-        return;
+    *wait_ns = 0;
+    if (!nothing) {
+        sessions->together = sessions->running;
+        keep_make_room(sessions, 0);
+        uint64_t begin = sessions_now(sessions);
+        hearth_engine_step(sessions->engine, NULL, NULL); /* each sequence says how it went */
+        plan_took(sessions, &plan, sessions_now(sessions) - begin);
     }
-    sessions->together = sessions->running;
-    keep_make_room(sessions, 0);
-    uint64_t begin = sessions_now(sessions);
-    hearth_engine_step(sessions->engine, NULL, NULL); /* each sequence says how it went */
     sessions->worked_ns = sessions_now(sessions);
     sessions->rested = false;
-    plan_took(sessions, &plan, sessions->worked_ns - begin);
+    if (nothing)
+        return;
     take_up_all(sessions);
     rest_idle(sessions);
-    *wait_ns = 0;
 }

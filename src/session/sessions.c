@@ -76,6 +76,7 @@ int hearth_sessions_open(const struct hearth_model *model, struct hearth_engine 
     struct hearth_model_info info;
     hearth_model_info(model, &info);
     sessions->windowed = info.window > 0;
+    sessions->vocabulary = info.vocabulary;
     o->context_max = o->context_max ? o->context_max : hearth_engine_context(engine);
     int status = identify(sessions, err);
     if (status) {
@@ -237,6 +238,7 @@ void hearth_sessions_close(struct hearth_sessions *sessions)
     while (sessions->asleep.first)
         session_drop(sessions->asleep.first);
     hearth_draft_close(sessions->spare_draft);
+    mem_free(sessions->ends);
     mem_free(sessions->buckets);
     mem_free(sessions);
 }
@@ -476,7 +478,7 @@ void hearth_session_info(const struct hearth_session *session, struct hearth_ses
     if (session->held)
         hearth_engine_known(set->engine, history->ids, history->count, &out->kv_bytes);
     for (const struct hearth_request *r = set->requests; r; r = r->next) {
-        if (r->session == session && r->begun)
+        if (r->session == session && r->state != REQUEST_WAITING)
             out->kv_bytes = hearth_sequence_save_bytes(r->sequence);
     }
 }
@@ -520,8 +522,10 @@ void hearth_sessions_state(const struct hearth_sessions *sessions,
     *out = (struct hearth_sessions_state){.sessions = sessions->count,
                                           .running = sessions->running,
                                           .pressure = (unsigned)sessions->pressure.level};
-    for (const struct hearth_request *r = sessions->requests; r; r = r->next)
+    for (const struct hearth_request *r = sessions->requests; r; r = r->next) {
         out->waiting += r->state == REQUEST_WAITING;
+        out->paused += r->state == REQUEST_WAITING && r->paused;
+    }
     for (const struct hearth_session *s = sessions->awake.first; s; s = s->next)
         out->held += s->held;
     hearth_engine_memory(sessions->engine, &out->memory);

@@ -24,6 +24,7 @@ struct hearth_request {
     enum request_state state;
     bool begun; /* its prompt is in the history */
     bool background, speculates;
+    bool paused; /* since paused_ns */
     atomic_bool cancelled;
     struct hearth_sequence *sequence; /* its own, so that it can be cancelled from any thread */
     struct hearth_sampler *sampler;
@@ -31,7 +32,11 @@ struct hearth_request {
     struct buffer text;
     json_t *variables;
     uint32_t max_tokens;
-    uint64_t deadline_ns, asked_ns, begun_ns, read_ns;
+    uint64_t deadline_ns, asked_ns, begun_ns, read_ns, paused_ns;
+    bool logprobs;
+    uint32_t top_tokens;
+    void (*on_begin)(void *context, const struct hearth_prompt *prompt);
+    void (*on_token)(void *context, const struct hearth_drawn *drawn);
     void (*on_text)(void *context, const char *text, size_t size);
     void (*on_progress)(void *context, size_t done, size_t total);
     void (*on_end)(void *context, const struct hearth_result *result);
@@ -107,6 +112,9 @@ struct hearth_sessions {
     struct pace pace;
     uint64_t round;                   /* counts steps */
     struct hearth_draft *spare_draft; /* with what was learned; may be NULL */
+    uint32_t vocabulary;
+    uint32_t *ends; /* the ids that end an answer, once somebody has asked for none; or NULL */
+    size_t end_count;
     bool parked; /* there was no room for all that ran: nothing begins until one has ended */
 };
 
@@ -126,6 +134,12 @@ bool session_is_busy(const struct hearth_session *session);
  * another conversation too; returns the bytes that became free. */
 uint64_t session_forget(struct hearth_session *session, size_t kept);
 
+void request_free(struct hearth_request *request);
+/* Whether it is paused, or waits for another one of its conversation. */
+bool request_is_held_up(const struct hearth_request *request);
+
+/* Whether nothing is to be computed for any request: there are none, or all are paused. */
+bool schedule_is_idle(const struct hearth_sessions *sessions);
 void schedule_fail(struct hearth_request *request, const struct hearth_error *cause);
 /* Ends all requests as cancelled. */
 void schedule_end_all(struct hearth_sessions *sessions);

@@ -97,6 +97,7 @@ static struct result run(const struct pieces *pieces, const char *const *stop, s
     struct hearth_stream *stream = open_stream(pieces, stop, stop_count);
     for (uint32_t id = 1; id < pieces->count; id++)
         push(stream, id, &result);
+    assert_int_equal(hearth_stream_stop(stream) != NULL, result.stopped);
     flush(stream, &result);
     hearth_stream_close(stream);
     return result;
@@ -243,6 +244,22 @@ static void the_first_stop_string_to_be_complete_counts(void **state)
     EXPECT_CUT("xabc", "x", true, "c", "abc", "bc"); /* at one byte: the longest */
     EXPECT_CUT("abcx", "abcx", false, "abcd", "bcd");
     EXPECT_CUT("aaaa", "", true, "a", "aa");
+}
+
+static void a_stream_names_the_stop_string(void **state)
+{
+    (void)state;
+    static const char *const stop[] = {"c", "abc", "xab!", "bc", "abcd"};
+    struct pieces pieces = {.count = 0};
+    struct result result = {.size = 0};
+    add_piece(&pieces, "xa", 2);
+    add_piece(&pieces, "bcd", 3);
+    struct hearth_stream *stream = open_stream(&pieces, stop, 5);
+    push(stream, 1, &result);
+    assert_null(hearth_stream_stop(stream));
+    push(stream, 2, &result);
+    assert_string_equal(hearth_stream_stop(stream), "abc");
+    hearth_stream_close(stream);
 }
 
 static void replacement_characters_can_be_part_of_a_stop_string(void **state)
@@ -466,6 +483,7 @@ int main(void)
         cmocka_unit_test(a_stop_string_cut_anywhere_ends_the_text_before_it),
         cmocka_unit_test(a_stop_string_that_begins_inside_a_false_start_is_found),
         cmocka_unit_test(the_first_stop_string_to_be_complete_counts),
+        cmocka_unit_test(a_stream_names_the_stop_string),
         cmocka_unit_test(replacement_characters_can_be_part_of_a_stop_string),
         cmocka_unit_test(no_more_is_held_back_than_can_become_a_stop_string),
         cmocka_unit_test(nothing_follows_a_stop_string),
