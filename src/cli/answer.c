@@ -159,7 +159,7 @@ json_t *answer_timings_json(const struct answer *answer, const struct loaded *lo
         (json_int_t)r->drafted, "accepted", (json_int_t)r->accepted);
 }
 
-void answer_say_timings(const struct answer *answer, const struct loaded *loaded)
+void answer_say_timings(const struct answer *answer, uint64_t load_ns)
 {
     const struct hearth_result *r = &answer->result;
     size_t computed = r->prompt_tokens - r->cached_tokens;
@@ -175,9 +175,8 @@ void answer_say_timings(const struct answer *answer, const struct loaded *loaded
                 "in %s; ended by: %s",
                 r->answer_tokens, duration_text(r->answer_ns, decode),
                 per_second(r->decode_tokens, r->answer_ns), duration_text(r->first_token_ns, first),
-                duration_text(loaded->load_ns, load), answer_stop_name(r->stop));
+                duration_text(load_ns, load), answer_stop_name(r->stop));
     if (r->drafted > 0)
         console_say("guessed: %" PRIu64 " tokens, %" PRIu64 " of them right", r->drafted,
                     r->accepted);
-    load_say_memory(loaded);
 }

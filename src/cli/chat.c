@@ -1,6 +1,7 @@
 /* A conversation on the terminal. Its messages and what is computed of them are the session's;
  * here are what the user writes, and the commands. */
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,14 +43,15 @@ static void say_ending(const struct chat *chat, const struct answer *answer)
 static void take_turn(struct chat *chat, size_t before)
 {
     struct run *run = chat->run;
+    struct dialogue *dialogue = run->dialogue;
     struct answer answer = {0};
     struct hearth_error err = {0};
     struct answer_options options = run_answer_options(run);
     run->sampling.seed = chat->seed++;
-    int status = answer_compute(run->sessions, chat->run->session, &options, &answer, &err);
+    int status = dialogue->calls->answer(dialogue, &options, &answer, &err);
     bool cancelled = !status && answer.result.stop == HEARTH_STOP_CANCELLED;
     if (status || (cancelled && answer.result.text_size == 0))
-        hearth_session_truncate(chat->run->session, before, NULL);
+        dialogue->calls->truncate(dialogue, before, NULL);
     if (status)
         console_fail(&err);
     else
@@ -60,14 +62,15 @@ static void take_turn(struct chat *chat, size_t before)
 static void take_text(struct chat *chat, struct text text)
 {
     struct hearth_error err = {0};
-    size_t before = hearth_session_count(chat->run->session);
+    struct dialogue *dialogue = chat->run->dialogue;
+    size_t before = dialogue->calls->count(dialogue);
     int status = 0;
     if (chat->run->plain && !chat->run->settings->session) { /* each text stands for itself */
-        status = hearth_session_truncate(chat->run->session, 0, &err);
+        status = dialogue->calls->truncate(dialogue, 0, &err);
         before = 0;
     }
     if (!status)
-        status = run_append(chat->run->session, "user", text, &err);
+        status = run_append(dialogue, "user", text, &err);
     if (status)
         console_fail(&err);
     else
@@ -76,14 +79,21 @@ static void take_text(struct chat *chat, struct text text)
 
 /* ---- messages ---- */
 
-/* The session's; NULL without memory, which is said. */
+/* The conversation's; NULL where they cannot be had, which is said. */
 static json_t *messages_of(const struct chat *chat)
 {
     struct hearth_error err = {0};
-    json_t *messages = run_messages(chat->run->session, &err);
+    const struct dialogue *dialogue = chat->run->dialogue;
+    json_t *messages = dialogue->calls->messages(dialogue, &err);
     if (!messages)
         console_fail(&err);
     return messages;
+}
+
+static int truncate_to(struct chat *chat, size_t count, struct hearth_error *err)
+{
+    struct dialogue *dialogue = chat->run->dialogue;
+    return dialogue->calls->truncate(dialogue, count, err);
 }
 
 /* Where the last message of the user stands; false where there is none. */
@@ -135,7 +145,7 @@ static void command_undo(struct chat *chat, const char *argument)
     (void)argument;
     if (!find_last_turn(chat, &index))
         console_say("there is no turn to take back");
-    else if (hearth_session_truncate(chat->run->session, index, &err))
+    else if (truncate_to(chat, index, &err))
         console_fail(&err);
     else
         console_say("the last turn is taken back");
@@ -148,7 +158,7 @@ static void command_regenerate(struct chat *chat, const char *argument)
     (void)argument;
     if (!find_last_turn(chat, &index))
         console_say("there is nothing to answer");
-    else if (hearth_session_truncate(chat->run->session, index + 1, &err))
+    else if (truncate_to(chat, index + 1, &err))
         console_fail(&err);
     else
         take_turn(chat, index);
@@ -161,7 +171,7 @@ static void command_reset(struct chat *chat, const char *argument)
     bool system = run_system_text(messages) != NULL;
     (void)argument;
     json_decref(messages);
-    if (hearth_session_truncate(chat->run->session, system, &err))
+    if (truncate_to(chat, system, &err))
         console_fail(&err);
     else
         console_say("a new conversation%s", system ? "; the system message stays" : "");
@@ -179,7 +189,8 @@ static void command_system(struct chat *chat, const char *argument)
                     now ? now : "");
     } else {
         run_set_system(messages, argument);
-        if (run_set_messages(chat->run->session, messages, &err))
+        struct dialogue *dialogue = chat->run->dialogue;
+        if (dialogue->calls->set_messages(dialogue, messages, &err))
             console_fail(&err);
         else
             console_say("the system message is set");
@@ -189,34 +200,36 @@ static void command_system(struct chat *chat, const char *argument)
 
 static void command_info(struct chat *chat, const char *argument)
 {
-    struct hearth_session_info info;
-    char tokens[SIZE_TEXT_MAX + 8], memory[SIZE_TEXT_MAX], disk[SIZE_TEXT_MAX];
+    struct dialogue *dialogue = chat->run->dialogue;
+    struct dialogue_info info;
+    struct hearth_error err = {0};
+    char tokens[SIZE_TEXT_MAX + 8], memory[SIZE_TEXT_MAX], disk[SIZE_TEXT_MAX], named[300] = "";
     (void)argument;
-    hearth_session_info(chat->run->session, &info);
-    console_say("%s%s%s%zu messages, %s tokens; %s in memory, %s of what was computed on the disk",
-                info.key ? "\"" : "", info.key ? info.key : "", info.key ? "\": " : "",
-                info.messages, count_text(info.tokens, tokens), size_text(info.kv_bytes, memory),
-                size_text(info.spill_bytes, disk));
+    if (dialogue->calls->info(dialogue, &info, &err)) {
+        console_fail(&err);
+        return;
+    }
+    if (info.key[0])
+        snprintf(named, sizeof named, "\"%s\": ", info.key);
+    console_say("%s%" PRIu64 " messages, %s tokens; %s in memory, %s of what was computed on the "
+                "disk",
+                named, info.messages, count_text(info.tokens, tokens),
+                size_text(info.kv_bytes, memory), size_text(info.spill_bytes, disk));
 }
 
 static void command_keep(struct chat *chat, const char *argument)
 {
     struct hearth_error err = {0};
-    struct hearth_session *session;
-    struct run *run = chat->run;
-    if (argument[0] == '\0') {
+    struct dialogue *dialogue = chat->run->dialogue;
+    if (argument[0] == '\0')
         console_say("/keep needs a name");
-    } else if (!run->store) {
+    else if (!dialogue->has_store)
         console_say("there is no store to keep it in");
-    } else if (hearth_session_fork(run->session, hearth_session_count(run->session), argument,
-                                   &session, &err)) {
+    else if (dialogue->calls->keep(dialogue, argument, &err))
         console_fail(&err);
-    } else {
-        hearth_session_close(run->session);
-        run->session = session;
+    else
         console_say("kept as \"%s\": hearth run MODEL --session \"%s\" goes on with it", argument,
                     argument);
-    }
 }
 
 static void command_save(struct chat *chat, const char *argument)
@@ -278,13 +291,10 @@ static bool run_chat_command(struct chat *chat, const char *text)
 
 /* ---- the conversation ---- */
 
-/* While keys are awaited: conversations that are not used give their memory back. */
-static uint64_t clean_up(void *context)
+static uint64_t idle(void *context)
 {
     const struct chat *chat = context;
-    uint64_t wait_ns;
-    hearth_sessions_step(chat->run->sessions, &wait_ns);
-    return wait_ns;
+    return chat->run->dialogue->calls->idle(chat->run->dialogue);
 }
 
 static enum exit_code converse(struct chat *chat)
@@ -315,7 +325,7 @@ static enum exit_code converse(struct chat *chat)
 
 static void say_beginning(const struct run *run)
 {
-    size_t count = hearth_session_count(run->session);
+    size_t count = run->dialogue->calls->count(run->dialogue);
     if (run->settings->session && count > 0)
         console_say("\"%s\" goes on behind %zu messages, /history shows them",
                     run->settings->session, count);
@@ -329,7 +339,7 @@ enum exit_code chat_run(struct run *run)
         .seed = run->sampling.seed,
     };
     enum exit_code code = EXIT_CODE_ERROR;
-    chat.editor = editor_open((struct editor_idle){clean_up, &chat});
+    chat.editor = editor_open((struct editor_idle){idle, &chat});
     if (!chat.editor) {
         console_say("the terminal cannot be used for a conversation");
     } else {

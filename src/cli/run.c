@@ -29,39 +29,13 @@ json_t *run_message(const char *role, struct text text)
     return message;
 }
 
-int run_append(struct hearth_session *session, const char *role, struct text text,
+int run_append(struct dialogue *dialogue, const char *role, struct text text,
                struct hearth_error *err)
 {
     json_t *message = run_message(role, text);
-    char *json = message ? json_dumps(message, JSON_COMPACT) : NULL;
+    int status = message ? dialogue->calls->append(dialogue, message, err)
+                         : error_set(err, HEARTH_E_MEMORY, "no memory for a message");
     json_decref(message);
-    if (!json)
-        return error_set(err, HEARTH_E_MEMORY, "no memory for a message");
-    int status = hearth_session_append(session, json, strlen(json), err);
-    free(json);
-    return status;
-}
-
-json_t *run_messages(const struct hearth_session *session, struct hearth_error *err)
-{
-    char *text;
-    size_t size;
-    if (hearth_session_messages(session, &text, &size, err))
-        return NULL;
-    json_t *messages = json_loadb(text, size, JSON_ALLOW_NUL, NULL);
-    hearth_free(text);
-    if (!messages)
-        error_set(err, HEARTH_E_MEMORY, "no memory for the messages");
-    return messages;
-}
-
-int run_set_messages(struct hearth_session *session, const json_t *messages,
-                     struct hearth_error *err)
-{
-    char *text = json_dumps(messages, JSON_COMPACT | JSON_PRESERVE_ORDER);
-    int status = text ? hearth_session_set_messages(session, text, strlen(text), err)
-                      : error_set(err, HEARTH_E_MEMORY, "no memory for the conversation");
-    free(text);
     return status;
 }
 
@@ -164,12 +138,12 @@ void run_say_ending(const struct run *run, const struct answer *answer)
     struct hearth_error err = {0};
     if (result->dropped_messages > 0)
         console_say("the oldest %zu messages were left out, the context holds %u tokens",
-                    result->dropped_messages, run->context);
+                    result->dropped_messages, run->dialogue->context);
     answer_say_loss(answer);
-    if (result->unsaved && hearth_session_save(run->session, &err))
+    if (result->unsaved && run->dialogue->calls->save(run->dialogue, &err))
         console_say("the conversation could not be written to the store: %s", err.text);
     if (run->settings->verbose)
-        answer_say_timings(answer, &run->loaded);
+        run->dialogue->calls->say_timings(run->dialogue, answer);
 }
 
 static enum exit_code end_once(const struct run *run, const struct answer *answer)
@@ -193,17 +167,18 @@ static enum exit_code run_once(struct run *run)
     struct hearth_error err = {0};
     struct buffer prompt;
     struct answer answer = {0};
-    size_t before = hearth_session_count(run->session);
+    struct dialogue *dialogue = run->dialogue;
+    size_t before = dialogue->calls->count(dialogue);
     buffer_init(&prompt, 2 * INPUT_BYTES_MAX);
     int status = gather_prompt(run->settings, &prompt, &err);
     if (!status)
-        status = run_append(run->session, "user", buffer_text(&prompt), &err);
+        status = run_append(dialogue, "user", buffer_text(&prompt), &err);
     struct answer_options options = run_answer_options(run);
     if (!status)
-        status = answer_compute(run->sessions, run->session, &options, &answer, &err);
+        status = dialogue->calls->answer(dialogue, &options, &answer, &err);
     bool cancelled = !status && answer.result.stop == HEARTH_STOP_CANCELLED;
     if (status || (cancelled && answer.result.text_size == 0))
-        hearth_session_truncate(run->session, before, NULL);
+        dialogue->calls->truncate(dialogue, before, NULL);
     enum exit_code code = status ? console_fail(&err) : end_once(run, &answer);
     answer_finish(&answer);
     buffer_finish(&prompt);
@@ -296,9 +271,9 @@ static int open_store(struct run *run, bool conversation, struct hearth_error *e
 }
 
 /* A text that got no answer, because the process ended before, would be in the way of the next. */
-static int drop_unanswered(struct run *run, struct hearth_error *err)
+static int drop_unanswered(struct dialogue *dialogue, struct hearth_error *err)
 {
-    json_t *messages = run_messages(run->session, err);
+    json_t *messages = dialogue->calls->messages(dialogue, err);
     size_t count = json_array_size(messages);
     if (!messages)
         return err->code;
@@ -309,70 +284,51 @@ static int drop_unanswered(struct run *run, struct hearth_error *err)
     if (!unanswered)
         return 0;
     console_say("the last text had no answer, it is dropped");
-    return hearth_session_truncate(run->session, count, err);
+    return dialogue->calls->truncate(dialogue, count, err);
 }
 
-static int set_system(struct run *run, struct hearth_error *err)
+static int set_system(struct dialogue *dialogue, const char *text, struct hearth_error *err)
 {
-    const char *text = run->settings->system;
-    json_t *messages = run_messages(run->session, err);
+    json_t *messages = dialogue->calls->messages(dialogue, err);
     if (!messages)
         return err->code;
     const char *before = run_system_text(messages);
     int status = 0;
     if (!before || strcmp(before, text) != 0) {
         run_set_system(messages, text);
-        status = run_set_messages(run->session, messages, err);
+        status = dialogue->calls->set_messages(dialogue, messages, err);
     }
     json_decref(messages);
     return status;
 }
 
-/* What is not said on the command line stays as the conversation has it. */
-static int configure(struct run *run, struct hearth_error *err)
+/* What the command line says of a conversation that is open. */
+static int begin_dialogue(struct run *run, struct hearth_error *err)
 {
     const struct run_settings *settings = run->settings;
-    struct hearth_session_info info;
-    hearth_session_info(run->session, &info);
-    struct hearth_session_settings its = info.settings;
-    its.plain = its.plain || settings->raw;
-    if (settings->overflow >= 0)
-        its.overflow = (enum hearth_overflow)settings->overflow;
-    run->plain = its.plain || !run->loaded.info.has_template;
     if (run->plain && settings->system)
         return error_set(err, HEARTH_E_MISSING, "without a chat template --system cannot be used");
-    return hearth_session_configure(run->session, &its, err);
-}
-
-static int open_session(struct run *run, struct hearth_error *err)
-{
-    const struct run_settings *settings = run->settings;
-    struct hearth_sessions_options options = {
-        .store = run->store,
-        .idle_ns = settings->idle_ns ? settings->idle_ns : HEARTH_IDLE_AT_ONCE,
-        .watch_pressure = true,
-    };
-    run->context = hearth_engine_context(run->loaded.engine);
-    int status =
-        hearth_sessions_open(run->loaded.model, run->loaded.engine, &options, &run->sessions, err);
-    if (!status)
-        status = hearth_session_open(run->sessions, settings->session, &run->session, err);
-    if (!status)
-        status = configure(run, err);
-    if (!status && settings->session && !run->plain)
-        status = drop_unanswered(run, err);
+    int status = 0;
+    if (settings->session && !run->plain)
+        status = drop_unanswered(run->dialogue, err);
     if (!status && settings->system)
-        status = set_system(run, err);
+        status = set_system(run->dialogue, settings->system, err);
     return status;
 }
 
-/* A conversation in which nothing was said is not kept. */
-static void close_session(struct run *run)
+static int open_local(struct run *run, struct hearth_error *err)
 {
-    if (run->session && hearth_session_count(run->session) == 0)
-        hearth_session_remove(run->session, NULL);
-    hearth_session_close(run->session);
-    hearth_sessions_close(run->sessions);
+    const struct run_settings *settings = run->settings;
+    struct dialogue_local_options options = {
+        .loaded = &run->loaded,
+        .store = run->store,
+        .idle_ns = settings->idle_ns,
+        .key = settings->session,
+        .plain = settings->raw,
+        .overflow = settings->overflow,
+    };
+    int status = dialogue_local_open(&options, &run->dialogue, &run->plain, err);
+    return status ? status : begin_dialogue(run, err);
 }
 
 static int open_run(struct run *run, struct hearth_error *err)
@@ -388,13 +344,13 @@ static int open_run(struct run *run, struct hearth_error *err)
         return status;
     status = load_engine(&run->loaded, &options, err);
     if (!status)
-        status = open_session(run, err);
+        status = open_local(run, err);
     if (!status && settings->context > run->loaded.info.context_length)
         console_say("-c %u is more than the %u tokens that the model was trained for",
                     settings->context, run->loaded.info.context_length);
-    if (!status && run->context < settings->context)
-        console_say("the memory has room for a context of %u tokens, not of %u", run->context,
-                    settings->context);
+    if (!status && run->dialogue->context < settings->context)
+        console_say("the memory has room for a context of %u tokens, not of %u",
+                    run->dialogue->context, settings->context);
     return status;
 }
 
@@ -417,7 +373,8 @@ static enum exit_code run_run(const struct program *program, const void *given)
             run_say_plain(&run);
         code = conversation ? chat_run(&run) : run_once(&run);
     }
-    close_session(&run);
+    if (run.dialogue)
+        run.dialogue->calls->close(run.dialogue);
     load_finish(&run.loaded);
     hearth_store_close(run.store);
     mem_free(run.bias);

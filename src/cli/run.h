@@ -7,6 +7,7 @@
 
 #include "cli/answer.h"
 #include "cli/command.h"
+#include "cli/dialogue.h"
 #include "cli/state.h"
 
 enum spec_type { SPEC_NGRAM, SPEC_NONE };
@@ -31,9 +32,7 @@ struct run {
     const struct run_settings *settings;
     struct loaded loaded;
     struct hearth_store *store; /* may be NULL */
-    struct hearth_sessions *sessions;
-    struct hearth_session *session;
-    uint32_t context;                /* tokens that the conversation may have */
+    struct dialogue *dialogue;
     struct hearth_sampling sampling; /* with the seed that was drawn, and the lists in it */
     struct hearth_logit_bias *bias;
     bool plain; /* no template: the model goes on with the text as it is */
@@ -48,12 +47,8 @@ void run_say_ending(const struct run *run, const struct answer *answer);
 /* {"role": role, "content": text}, with U+FFFD for bytes that are no UTF-8; NULL without memory. */
 json_t *run_message(const char *role, struct text text);
 /* Such a message at the end of a conversation. */
-int run_append(struct hearth_session *session, const char *role, struct text text,
+int run_append(struct dialogue *dialogue, const char *role, struct text text,
                struct hearth_error *err);
-/* The conversation's messages; NULL on failure. */
-json_t *run_messages(const struct hearth_session *session, struct hearth_error *err);
-int run_set_messages(struct hearth_session *session, const json_t *messages,
-                     struct hearth_error *err);
 bool run_has_role(const json_t *message, const char *role);
 /* The text of the system message that begins them; NULL where there is none. */
 const char *run_system_text(const json_t *messages);

@@ -72,16 +72,18 @@ static const char *check(const struct serve_settings *settings)
 
 static struct model_settings model_defaults(const struct serve_settings *settings)
 {
-    struct model_settings defaults = models_default_settings();
-    defaults.context = settings->context;
-    defaults.threads = settings->threads;
-    defaults.answers_max = settings->answers;
-    defaults.kv_type = (enum hearth_kv_type)settings->kv_type;
-    defaults.fit = (enum hearth_fit)settings->fit;
-    defaults.no_mmap = settings->no_mmap;
-    defaults.mlock = settings->mlock;
-    defaults.ttl_ns = settings->ttl_ns;
-    defaults.idle_ns = settings->idle_ns;
+    struct model_settings defaults = {
+        .context = settings->context,
+        .threads = settings->threads,
+        .answers_max = settings->answers,
+        .kv_type = (enum hearth_kv_type)settings->kv_type,
+        .fit = (enum hearth_fit)settings->fit,
+        .no_mmap = settings->no_mmap,
+        .mlock = settings->mlock,
+        .ttl_ns = settings->ttl_ns,
+        .idle_ns = settings->idle_ns,
+    };
+    hearth_sampling_default(&defaults.sampling);
     return defaults;
 }
 
@@ -129,6 +131,20 @@ static int find_places(struct serving *serving, struct hearth_error *err)
     return 0;
 }
 
+/* Sockets that systemd opened for us stand for our own socket and ports. */
+static int find_listeners(struct serving *serving, struct hearth_error *err)
+{
+    struct daemon_options *options = &serving->options;
+    int count = os_inherited_listeners(getenv("LISTEN_PID"), getenv("LISTEN_FDS"),
+                                       serving->listeners, LISTENERS_MAX, err);
+    if (count <= 0)
+        return count;
+    options->listener_count = (size_t)count;
+    options->socket = NULL;
+    options->address = options->ollama_address = options->lmstudio_address = NULL;
+    return 0;
+}
+
 static int prepare(struct serving *serving, struct hearth_error *err)
 {
     const struct serve_settings *settings = serving->settings;
@@ -159,12 +175,7 @@ static int prepare(struct serving *serving, struct hearth_error *err)
     if (!status)
         status = find_models(serving, &options->models, err);
     if (!status)
-        status = os_inherited_listeners(serving->listeners, LISTENERS_MAX,
-                                        &options->listener_count, err);
-    if (options->listener_count > 0) { /* they stand for the socket and the ports */
-        options->socket = NULL;
-        options->address = options->ollama_address = options->lmstudio_address = NULL;
-    }
+        status = find_listeners(serving, err);
     return status;
 }
 
@@ -264,7 +275,8 @@ static const struct option serve_options[] = {
      .offset = AT(context),
      .topic = "Engine",
      .shown_default = "the model's own",
-     .help = "How many tokens a conversation may have. Memory is taken only for those that it has."},
+     .help =
+         "How many tokens a conversation may have. Memory is taken only for those that it has."},
     {.name = "threads",
      .short_name = 't',
      .type = OPTION_UINT,

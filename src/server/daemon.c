@@ -187,8 +187,7 @@ static int create_http(struct life *life, struct hearth_error *err)
     options.context = daemon;
     int status = http_server_create(daemon->base, &options, &daemon->http, err);
     for (size_t i = 0; !status && i < sizeof tables / sizeof tables[0]; i++)
-        status =
-            http_server_routes(daemon->http, tables[i].routes, tables[i].count, daemon, err);
+        status = http_server_routes(daemon->http, tables[i].routes, tables[i].count, daemon, err);
     return status;
 }
 
@@ -226,8 +225,8 @@ static int create(struct life *life, struct hearth_error *err)
 {
     struct daemon *daemon = &life->daemon;
     daemon->base = event_base_new();
-    daemon->log = log_create(daemon->options->log_fd, daemon->options->log_json,
-                             daemon->options->log_level);
+    daemon->log =
+        log_create(daemon->options->log_fd, daemon->options->log_json, daemon->options->log_level);
     daemon->metrics = metrics_create();
     daemon->events = events_create();
     if (!daemon->base || !daemon->log || !daemon->metrics || !daemon->events)
