@@ -71,6 +71,10 @@ struct http_routes hearth_routes(void);
 
 /* ---- what dialects share on the way out (dialect.c) ---- */
 void dialect_respond_json(struct http_exchange *exchange, int status, json_t *json); /* taken */
+/* JSON in one line, by whatever a client takes for the end of one: besides control characters,
+ * which JSON escapes anyway, U+0085, U+2028 and U+2029 are escaped, at which Python's splitlines,
+ * and so httpx's iter_lines, would cut. Takes the JSON; NULL fails. */
+bool dialect_line(json_t *json, struct buffer *out);
 /* An error as the clients of a path expect it: OpenAI's object, or Ollama's text. `param` may be
  * NULL. */
 json_t *dialect_error(struct text path, int status, const char *param, const char *sentence);

@@ -29,6 +29,47 @@ void dialect_respond_json(struct http_exchange *exchange, int status, json_t *js
     json_decref(json);
 }
 
+/* The bytes of such a character at the beginning of a text, and what stands for it. */
+static size_t line_end(struct text text, const char **escape)
+{
+    static const struct {
+        const char bytes[4], escape[8];
+    } ends[] = {{"\xc2\x85", "\\u0085"}, {"\xe2\x80\xa8", "\\u2028"}, {"\xe2\x80\xa9", "\\u2029"}};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        if (text_starts_with(text, text_of(ends[i].bytes))) {
+            *escape = ends[i].escape;
+            return strlen(ends[i].bytes);
+        }
+    }
+    return 0;
+}
+
+static int append_line(const char *bytes, size_t size, void *context)
+{
+    size_t done = 0;
+    for (size_t i = 0; i < size; i++) {
+        const char *escape;
+        if (bytes[i] != '\xc2' && bytes[i] != '\xe2')
+            continue;
+        size_t end = line_end((struct text){bytes + i, size - i}, &escape);
+        if (end == 0)
+            continue;
+        buffer_append(context, bytes + done, i - done);
+        buffer_append(context, escape, strlen(escape));
+        done = i + end;
+        i = done - 1;
+    }
+    return buffer_append(context, bytes + done, size - done) ? 0 : -1;
+}
+
+bool dialect_line(json_t *json, struct buffer *out)
+{
+    /* jansson hands over the characters of a text whole */
+    bool written = json && json_dump_callback(json, append_line, out, JSON_COMPACT) == 0;
+    json_decref(json);
+    return written && !out->failed;
+}
+
 /* ---- errors ---- */
 
 static bool is_path_of(struct text path, const char *const *starts)
@@ -50,6 +91,16 @@ static const char *type_of(int status)
                                           : "invalid_request_error";
 }
 
+/* The names that LM Studio's own API has. */
+static const char *lmstudio_type_of(int status, const char *param)
+{
+    bool model = param && (strcmp(param, "model") == 0 || strcmp(param, "instance_id") == 0);
+    return status == 404 && model ? "model_not_found"
+           : status == 501        ? "not_implemented"
+           : status >= 500        ? "internal_error"
+                                  : "invalid_request";
+}
+
 json_t *dialect_error(struct text path, int status, const char *param, const char *sentence)
 {
     static const char *const lmstudio[] = {"/api/v0/", "/api/v1/", NULL};
@@ -59,8 +110,10 @@ json_t *dialect_error(struct text path, int status, const char *param, const cha
         json_decref(name);
         return json_pack("{s:s}", "error", sentence);
     }
+    bool v1 = text_starts_with(path, TEXT("/api/v1/"));
     return json_pack("{s:{s:s, s:s, s:o, s:i}}", "error", "message", sentence, "type",
-                     type_of(status), "param", name, "code", status);
+                     v1 ? lmstudio_type_of(status, param) : type_of(status), "param", name, "code",
+                     status);
 }
 
 void dialect_error_body(void *context, struct text path, int status, const char *sentence,
