@@ -235,6 +235,11 @@ HEARTH_API unsigned hearth_engine_threads(const struct hearth_engine *engine);
 /* Computes with fewer threads than it was opened with, from the next step on: for programs whose
  * engines share the cores. 1 to those of the opening. Results do not depend on it. */
 HEARTH_API void hearth_engine_use_threads(struct hearth_engine *engine, unsigned threads);
+/* Another memory_max (hearth_engine_options) from the next step on: for programs whose engines
+ * share a limit. The context becomes what fits. What the KV cache has beyond its new ceiling stays
+ * until it is freed, trimmed or evicted for something else; where nothing can be, sequences that
+ * grow end with HEARTH_E_LIMIT. */
+HEARTH_API void hearth_engine_use_memory(struct hearth_engine *engine, uint64_t memory_max);
 
 /* Names what hearth_sequence_save writes: engines with the same one can load it. It is made of the
  * model's identity, the KV type, the format's version and the kind of machine. */

@@ -50,14 +50,17 @@ static uint32_t context_of(const struct model *model, const struct hearth_engine
     return own < CONTEXT_BEGINS ? own : CONTEXT_BEGINS;
 }
 
-/* The program may have more of its own than the estimate knows of. */
-static void count_process(const struct estimate *of, struct hearth_estimate *estimate)
+/* The program may have more of its own than the estimate knows of. `taken` is what it has for KV
+ * cache and scratch. */
+static void count_process(const struct estimate *of, uint64_t taken,
+                          struct hearth_estimate *estimate)
 {
     struct os_memory memory;
     if (!os_process_memory(&memory))
         return;
-    uint64_t copied = of->weights_private ? estimate->weights_bytes : 0;
-    uint64_t own = memory.private_bytes > copied ? memory.private_bytes - copied : 0;
+    if (of->weights_private)
+        taken += estimate->weights_bytes;
+    uint64_t own = memory.private_bytes > taken ? memory.private_bytes - taken : 0;
     if (own <= estimate->fixed_bytes)
         return;
     estimate->private_bytes += own - estimate->fixed_bytes;
@@ -90,33 +93,65 @@ static size_t logit_rows(uint64_t bytes, const struct model *model)
     return rows > LOGIT_ROWS_MIN ? (size_t)rows : LOGIT_ROWS_MIN;
 }
 
-int budget_make(const struct estimate *of, const struct hearth_engine_options *options,
-                struct budget *out, struct hearth_error *err)
+/* What all else leaves of `memory` for the KV cache. */
+static uint64_t left_of(uint64_t memory, const struct hearth_estimate *estimate)
 {
-    struct hearth_estimate estimate;
-    uint64_t memory = options->memory_max ? options->memory_max : os_total_memory() / 2;
-    size_t rows = logit_rows(LOGITS_BYTES_MAX, of->model);
-    if (memory == HEARTH_MEMORY_UNLIMITED) {
-        *out = (struct budget){options->kv_bytes_max, rows};
-        return 0;
-    }
-    estimate_make(of, context_of(of->model, options), &estimate);
-    count_process(of, &estimate);
-    uint64_t others = estimate.total_bytes - estimate.kv_bytes;
-    uint64_t left = others < memory ? memory - others : 0;
-    uint64_t needed = estimate.kv_bytes;
-    if (options->fit == HEARTH_FIT_SHRINK)
-        needed = kv_pool_bytes_for(of->kv, 1, of->chunk_tokens);
-    if (left < needed)
-        return refuse(&estimate, options, memory, err);
+    uint64_t others = estimate->total_bytes - estimate->kv_bytes;
+    return others < memory ? memory - others : 0;
+}
+
+/* Divides what is left, of which the KV cache must have `needed`. */
+static void divide(const struct estimate *of, const struct hearth_engine_options *options,
+                   uint64_t left, uint64_t needed, struct budget *out)
+{
     /* more logits at once than always, from what is not needed */
+    size_t rows = logit_rows(LOGITS_BYTES_MAX, of->model);
     size_t room = logit_rows((left - needed) / LOGITS_SHARE, of->model);
     rows = rows < room ? rows : room;
     left -= (rows - LOGIT_ROWS_MIN) * (uint64_t)of->model->shape.vocabulary * sizeof(float);
     if (options->kv_bytes_max && options->kv_bytes_max < left)
         left = options->kv_bytes_max;
     *out = (struct budget){left, rows};
+}
+
+static uint64_t memory_of(const struct hearth_engine_options *options)
+{
+    return options->memory_max ? options->memory_max : os_total_memory() / 2;
+}
+
+int budget_make(const struct estimate *of, const struct hearth_engine_options *options,
+                struct budget *out, struct hearth_error *err)
+{
+    struct hearth_estimate estimate;
+    uint64_t memory = memory_of(options);
+    if (memory == HEARTH_MEMORY_UNLIMITED) {
+        *out = (struct budget){options->kv_bytes_max, logit_rows(LOGITS_BYTES_MAX, of->model)};
+        return 0;
+    }
+    estimate_make(of, context_of(of->model, options), &estimate);
+    count_process(of, 0, &estimate);
+    uint64_t left = left_of(memory, &estimate), needed = estimate.kv_bytes;
+    if (options->fit == HEARTH_FIT_SHRINK)
+        needed = kv_pool_bytes_for(of->kv, 1, of->chunk_tokens);
+    if (left < needed)
+        return refuse(&estimate, options, memory, err);
+    divide(of, options, left, needed, out);
     return 0;
+}
+
+void budget_remake(const struct estimate *of, const struct hearth_engine_options *options,
+                   uint64_t taken, struct budget *out)
+{
+    struct hearth_estimate estimate;
+    uint64_t memory = memory_of(options), least = kv_pool_bytes_for(of->kv, 1, of->chunk_tokens);
+    if (memory == HEARTH_MEMORY_UNLIMITED) {
+        *out = (struct budget){options->kv_bytes_max, logit_rows(LOGITS_BYTES_MAX, of->model)};
+        return;
+    }
+    estimate_make(of, context_of(of->model, options), &estimate);
+    count_process(of, taken, &estimate);
+    uint64_t left = left_of(memory, &estimate);
+    divide(of, options, left > least ? left : least, least, out);
 }
 
 int hearth_engine_estimate(const struct hearth_model *model,

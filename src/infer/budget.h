@@ -32,5 +32,9 @@ struct budget {
  * HEARTH_FIT_SHRINK, where not even a block does. */
 int budget_make(const struct estimate *of, const struct hearth_engine_options *options,
                 struct budget *out, struct hearth_error *err);
+/* The same for an engine that is open, of whose process `taken` bytes are its KV cache and scratch.
+ * Leaves at least a block. */
+void budget_remake(const struct estimate *of, const struct hearth_engine_options *options,
+                   uint64_t taken, struct budget *out);
 
 #endif

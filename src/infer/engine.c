@@ -70,39 +70,57 @@ static int check_options(const struct hearth_engine_options *options, struct hea
     return 0;
 }
 
-/* Makes the KV cache, which takes nothing yet, with the ceiling that the options leave it. */
-static int open_cache(struct hearth_engine *engine, const struct hearth_model *model,
-                      const struct hearth_engine_options *options, unsigned threads,
-                      struct hearth_error *err)
+static struct estimate estimate_of(const struct hearth_engine *engine, unsigned threads)
 {
-    int status = engine_kv_pool(engine->model, options->kv_type, 0, &engine->kv, err);
-    if (status)
-        return status;
-    const struct estimate estimate = {
+    return (struct estimate){
         .model = engine->model,
         .kv = engine->kv,
-        .weights_private = model->copied,
+        .weights_private = engine->weights_private,
         .threads = threads,
         .chunk_tokens = engine->chunk_tokens,
     };
-    struct budget budget;
-    status = budget_make(&estimate, options, &budget, err);
+}
+
+static void keep_to(struct hearth_engine *engine, const struct budget *budget)
+{
+    uint32_t asked = engine->options.context;
+    kv_pool_limit(engine->kv, budget->kv_bytes_max);
+    engine->logit_rows_max = budget->logit_rows_max;
+    engine->context_max = asked ? asked : engine->model->shape.context_length;
+    if (budget->kv_bytes_max)
+        engine->context_max = kv_pool_tokens_for(engine->kv, budget->kv_bytes_max,
+                                                 engine->chunk_tokens, engine->context_max);
+}
+
+/* Makes the KV cache, which takes nothing yet, with the ceiling that the options leave it. */
+static int open_cache(struct hearth_engine *engine, unsigned threads, struct hearth_error *err)
+{
+    int status = engine_kv_pool(engine->model, engine->options.kv_type, 0, &engine->kv, err);
     if (status)
         return status;
-    kv_pool_limit(engine->kv, budget.kv_bytes_max);
-    engine->logit_rows_max = budget.logit_rows_max;
-    engine->fit = options->fit;
-    engine->context_max = options->context ? options->context : engine->model->shape.context_length;
-    if (budget.kv_bytes_max)
-        engine->context_max = kv_pool_tokens_for(engine->kv, budget.kv_bytes_max,
-                                                 engine->chunk_tokens, engine->context_max);
+    const struct estimate estimate = estimate_of(engine, threads);
+    struct budget budget;
+    status = budget_make(&estimate, &engine->options, &budget, err);
+    if (status)
+        return status;
+    keep_to(engine, &budget);
     engine->prefix = kv_prefix_create(engine->kv);
     return engine->prefix ? 0 : error_set(err, HEARTH_E_MEMORY, "no memory for the prefix cache");
 }
 
-static int open_engine(struct hearth_engine *engine, const struct hearth_model *model,
-                       const struct hearth_engine_options *options, struct hearth_error *err)
+void hearth_engine_use_memory(struct hearth_engine *engine, uint64_t memory_max)
 {
+    const struct estimate estimate = estimate_of(engine, pool_threads(engine->pool));
+    uint64_t taken = kv_pool_bytes(engine->kv) + forward_bytes(engine->forward);
+    struct budget budget;
+    engine->options.memory_max = memory_max;
+    budget_remake(&estimate, &engine->options, taken, &budget);
+    keep_to(engine, &budget);
+}
+
+static int open_engine(struct hearth_engine *engine, struct hearth_error *err)
+{
+    const struct hearth_engine_options *options = &engine->options;
     unsigned threads = options->threads ? options->threads : os_default_threads();
     int status = check_options(options, err);
     if (status)
@@ -110,7 +128,7 @@ static int open_engine(struct hearth_engine *engine, const struct hearth_model *
     status = kernels_select(getenv("HEARTH_CPU"), &engine->kernels, err);
     if (status)
         return status;
-    status = open_cache(engine, model, options, threads, err);
+    status = open_cache(engine, threads, err);
     if (status)
         return status;
     engine->pool = pool_create(threads);
@@ -130,14 +148,16 @@ int hearth_engine_open(const struct hearth_model *model,
                        const struct hearth_engine_options *options, struct hearth_engine **out,
                        struct hearth_error *err)
 {
-    static const struct hearth_engine_options defaults = {0};
-    options = options ? options : &defaults;
     struct hearth_engine *engine = MEM_NEW(struct hearth_engine);
     if (!engine)
         return error_set(err, HEARTH_E_MEMORY, "no memory for an engine");
+    if (options)
+        engine->options = *options;
     engine->model = model->model;
-    engine->chunk_tokens = options->chunk_tokens ? options->chunk_tokens : CHUNK_TOKENS_DEFAULT;
-    int status = open_engine(engine, model, options, err);
+    engine->weights_private = model->copied;
+    engine->chunk_tokens =
+        engine->options.chunk_tokens ? engine->options.chunk_tokens : CHUNK_TOKENS_DEFAULT;
+    int status = open_engine(engine, err);
     if (status) {
         hearth_engine_close(engine);
         return status;
@@ -194,7 +214,7 @@ static int fit_context(const struct hearth_engine *engine, uint32_t asked, uint3
     if (most == 0 || needed <= most)
         return 0;
     uint32_t fits = kv_pool_tokens_for(engine->kv, most, engine->chunk_tokens, *context);
-    if (engine->fit == HEARTH_FIT_REFUSE || fits == 0)
+    if (engine->options.fit == HEARTH_FIT_REFUSE || fits == 0)
         return error_set(err, HEARTH_E_LIMIT,
                          "a context of %u tokens takes %.1f MB of KV cache, there is room for %.1f "
                          "MB: %u tokens",

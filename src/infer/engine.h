@@ -25,9 +25,10 @@ struct hearth_engine {
     struct kv_pool *kv;
     struct kv_prefix *prefix;
     struct forward *forward;
-    uint32_t chunk_tokens, context_max; /* of a sequence: the model's own limit, or what fits */
-    size_t logit_rows_max;              /* of a step */
-    enum hearth_fit fit;
+    uint32_t chunk_tokens, context_max;   /* of a sequence: the model's own limit, or what fits */
+    size_t logit_rows_max;                /* of a step */
+    struct hearth_engine_options options; /* zeroed where it was opened without */
+    bool weights_private;
     struct hearth_sequence *sequences; /* the next to be served first; NULL when there is none */
     size_t sequence_count;
     struct run *runs; /* [run_capacity], of the running step */

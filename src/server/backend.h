@@ -63,6 +63,9 @@ struct backend_calls {
 
     void (*threads)(struct backend *backend, unsigned threads); /* compute with so many */
     void (*shed)(struct backend *backend, uint64_t bytes);
+    /* Its weights and private memory may be so much; also for what is started anew. May be NULL, as
+     * threads and shed, where there is no process. */
+    void (*memory)(struct backend *backend, uint64_t memory_max);
     /* Takes nothing more; BACKEND_ENDED when what runs has ended, at the latest after so long. */
     void (*drain)(struct backend *backend, uint64_t timeout_ns);
     /* Ends it now; jobs end with HEARTH_E_CANCELLED. Nothing is called back for its owner. */

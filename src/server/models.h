@@ -18,7 +18,8 @@ struct model_lease; /* while one is held the model is not unloaded */
 
 #define MODELS_TTL_NEVER UINT64_MAX
 
-/* Settings of a model: of a file MODELS.json, of a request to load it, or the defaults. */
+/* Settings of a model: of a file MODELS.json, of a request to load it, or the defaults. `sampling`
+ * has no lists. */
 struct model_settings {
     uint32_t context, threads, answers_max; /* 0: the default */
     enum hearth_kv_type kv_type;
@@ -40,18 +41,22 @@ struct models_options {
     struct log *log;
     struct metrics *metrics;
     struct events *events;
-    /* How workers are made; NULL: local_start and local_probe_start. For tests. */
+    /* How workers are made: local_start, local_probe_start and local_probe_cancel; for tests,
+     * others. NULL: these. */
     int (*start)(struct event_base *base, const struct local_options *options, struct backend **out,
                  struct hearth_error *err);
     int (*probe)(struct event_base *base, const struct local_options *options,
                  void (*on_probed)(void *context, int code, struct text ready_or_cause),
                  void *context, struct local_probe **out, struct hearth_error *err);
+    void (*probe_cancel)(struct local_probe *probe);
 };
 
+/* HEARTH_E_MISSING or ARGUMENT name a folder or file that is not there, or a setting. */
 int models_create(struct event_base *base, const struct models_options *options,
                   struct models **out, struct hearth_error *err);
 void models_destroy(struct models *models);
-/* A name that another server answers. MISSING, STATE where the name is taken. */
+/* A name that another server answers; the backend is taken over, but on failure. STATE where the
+ * name is taken. */
 int models_add_upstream(struct models *models, const char *name, struct backend *backend,
                         struct hearth_error *err);
 
@@ -92,7 +97,7 @@ struct model_acquire {
     /* Other than the model's: for this load, and until it is unloaded. NULL: as they are. A loaded
      * one with other settings is loaded anew when nobody uses it, else HEARTH_E_STATE. */
     const struct model_settings *settings;
-    bool ttl_given; /* for this use */
+    bool ttl_given; /* holds until it is unloaded, or another one is given */
     uint64_t ttl_ns;
     void (*on_loading)(void *context, double fraction); /* may be NULL */
     /* Once, from the loop: a lease, or why not. `loaded`: this load was waited for. */
@@ -106,6 +111,7 @@ int model_acquire(struct model *model, const struct model_acquire *acquire,
                   struct model_wait **wait, struct hearth_error *err);
 void models_forget(struct model_wait *wait); /* nothing is called back */
 
+/* NULL where it has gone in spite of the lease: unloaded by force, or failed in a restart. */
 struct backend *model_lease_backend(struct model_lease *lease);
 struct model *model_lease_model(struct model_lease *lease);
 /* The time to live begins anew. */
@@ -125,9 +131,14 @@ struct models_memory {
     uint64_t limit, weights, private_workers, private_daemon, mapped;
 };
 void models_memory(const struct models *models, struct models_memory *out);
-/* Estimate of a load, with whether it fits and what would have to go: an allocated JSON object. */
-int model_estimate(struct model *model, const struct model_settings *settings, json_t **out,
-                   struct hearth_error *err);
+/* Estimate of a load with `settings` (NULL: as they are), called back like model_probe:
+ *   {context, kv_type, weights_bytes, kv_bytes, scratch_bytes, fixed_bytes, private_bytes,
+ *   total_bytes, limit_bytes, used_bytes, fits, evict: [names that would have to go],
+ *   reason (a sentence where it does not fit)} */
+int model_estimate(struct model *model, const struct model_settings *settings,
+                   void (*on_known)(void *context, const json_t *estimate,
+                                    const struct hearth_error *err),
+                   void *context, struct model_wait **wait, struct hearth_error *err);
 
 /* Takes no more, lets answers end, ends all workers; then calls back. */
 void models_drain(struct models *models, uint64_t timeout_ns, void (*drained)(void *context),

@@ -68,7 +68,7 @@ static bool look(struct hearth_session *session)
         size_t known =
             hearth_engine_known(session->sessions->engine, ahead->ids, ahead->count, NULL);
         if (ahead->count >= known + AHEAD_MIN &&
-            ahead->count <= session->sessions->options.context_max)
+            ahead->count <= sessions_context(session->sessions))
             return true;
     }
     mem_free(ahead->ids);
@@ -90,7 +90,7 @@ static struct hearth_session *find(const struct hearth_sessions *sessions)
 static int begin(struct hearth_sessions *sessions)
 {
     const struct session_ahead *ahead = &sessions->ahead->ahead;
-    int status = hearth_sequence_open(sessions->engine, sessions->options.context_max,
+    int status = hearth_sequence_open(sessions->engine, sessions_context(sessions),
                                       &sessions->ahead_sequence, NULL);
     if (!status)
         status =

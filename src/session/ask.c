@@ -92,6 +92,7 @@ static int prepare(struct hearth_request *request, const struct hearth_ask *ask,
         .continues = request->session->history.plain,
     };
     int status = keep_wake(request->session, err);
+    request->context_max = sessions_context(set);
     if (!status)
         status = parse_variables(request, ask->variables, err);
     if (!status)
@@ -101,8 +102,7 @@ static int prepare(struct hearth_request *request, const struct hearth_ask *ask,
     if (!status)
         status = hearth_stream_open(set->model, &stream, &request->stream, err);
     if (!status)
-        status =
-            hearth_sequence_open(set->engine, set->options.context_max, &request->sequence, err);
+        status = hearth_sequence_open(set->engine, request->context_max, &request->sequence, err);
     return status;
 }
 

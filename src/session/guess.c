@@ -40,7 +40,7 @@ void guess_end(struct hearth_request *request)
 /* How many tokens can follow the history's last id and be of use. */
 static size_t room_for(const struct hearth_request *request)
 {
-    size_t room = request->session->sessions->options.context_max - request->session->history.count;
+    size_t room = request->context_max - request->session->history.count;
     if (request->max_tokens) { /* the last token need not be computed */
         size_t left = request->max_tokens - request->result.answer_tokens - 1;
         room = room < left ? room : left;

@@ -8,7 +8,7 @@
 
 static size_t context_of(const struct hearth_request *request)
 {
-    return request->session->sessions->options.context_max;
+    return request->context_max;
 }
 
 static bool drops(const struct hearth_request *request)

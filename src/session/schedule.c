@@ -396,7 +396,7 @@ static bool draw(struct hearth_request *request, size_t row)
         schedule_fail(request, &err);
         return false;
     }
-    bool full = history->count > set->options.context_max; /* the last need not be computed */
+    bool full = history->count > request->context_max; /* the last need not be computed */
     bool enough = request->max_tokens && request->result.answer_tokens >= request->max_tokens;
     if (ends || stopped || enough)
         finish(request, ends ? HEARTH_STOP_END : stopped ? HEARTH_STOP_STRING : HEARTH_STOP_LENGTH);

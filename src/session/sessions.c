@@ -25,6 +25,12 @@ uint64_t sessions_now(const struct hearth_sessions *sessions)
     return sessions->options.now(sessions->options.clock_context);
 }
 
+uint32_t sessions_context(const struct hearth_sessions *sessions)
+{
+    uint32_t own = sessions->options.context_max;
+    return own ? own : hearth_engine_context(sessions->engine);
+}
+
 /* What people call the model, cut where it is long; nothing where its file does not say. */
 static void name_model(struct hearth_sessions *sessions)
 {
@@ -77,7 +83,6 @@ int hearth_sessions_open(const struct hearth_model *model, struct hearth_engine 
     hearth_model_info(model, &info);
     sessions->windowed = info.window > 0;
     sessions->vocabulary = info.vocabulary;
-    o->context_max = o->context_max ? o->context_max : hearth_engine_context(engine);
     int status = identify(sessions, err);
     if (status) {
         mem_free(sessions);

@@ -31,7 +31,7 @@ struct hearth_request {
     struct hearth_stream *stream;
     struct buffer text;
     json_t *variables;
-    uint32_t max_tokens;
+    uint32_t max_tokens, context_max; /* what the conversation may hold while it answers */
     uint64_t deadline_ns, asked_ns, begun_ns, read_ns, paused_ns;
     bool logprobs;
     uint32_t top_tokens;
@@ -119,6 +119,7 @@ struct hearth_sessions {
 };
 
 uint64_t sessions_now(const struct hearth_sessions *sessions);
+uint32_t sessions_context(const struct hearth_sessions *sessions); /* tokens of a conversation */
 /* It was used: to the front of the list. */
 void session_touch(struct hearth_session *session);
 /* Into the list of those that are awake, or asleep. */

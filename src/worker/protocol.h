@@ -38,6 +38,7 @@ enum work_type {
     WORK_SHED,      /* u64: give back so many bytes of KV cache */
     WORK_PING,      /* u64, which comes back with WORK_PONG */
     WORK_DRAIN,     /* take nothing more, end when what runs has ended */
+    WORK_MEMORY,    /* u64: memory_max of struct hearth_engine_options from now on */
 
     /* daemon to worker, a request with a number of its own, which ends with its WORK_END or
      * WORK_REPLY, exactly one of them */

@@ -308,6 +308,43 @@ static void a_sequence_is_refused_or_shrunk_as_the_engine_says(void **state)
     hearth_model_close(model);
 }
 
+/* ---- limits that change ---- */
+
+static void a_limit_that_changes_holds_from_then_on(void **state)
+{
+    (void)state;
+    struct hearth_model *model = make_up("tiny:F16");
+    uint64_t others = beside_cache(model) + MIB;
+    struct hearth_engine_options options = {.threads = 1, .memory_max = others + 200 * BLOCK};
+    struct hearth_engine *engine = open_engine(model, options);
+    uint32_t context = hearth_engine_context(engine);
+    struct hearth_sequence *sequence, *other;
+    assert_true(context >= 200 * 32);
+    assert_int_equal(hearth_sequence_open(engine, 100 * 32, &sequence, NULL), 0);
+    compute(engine, sequence, 80 * 32, HEARTH_LOGITS_LAST);
+    /* what the engine itself takes by now is not counted twice */
+    hearth_engine_use_memory(engine, others + 200 * BLOCK);
+    assert_true(hearth_engine_context(engine) + 64 * 32 >= context);
+    hearth_engine_use_memory(engine, others + 100 * BLOCK);
+    assert_true(hearth_engine_context(engine) < context);
+    assert_int_equal(hearth_sequence_open(engine, context, &other, NULL), HEARTH_E_LIMIT);
+    /* below what there is: it stays, and nothing is added */
+    hearth_engine_use_memory(engine, 1);
+    assert_int_equal(hearth_sequence_length(sequence), 80 * 32);
+    assert_int_equal(hearth_engine_context(engine), 32);
+    uint32_t id = 1;
+    assert_int_equal(hearth_sequence_extend(sequence, &id, 1, HEARTH_LOGITS_LAST, NULL), 0);
+    assert_int_equal(hearth_engine_step(engine, NULL, NULL), 0);
+    assert_int_equal(hearth_sequence_status(sequence, NULL), HEARTH_E_LIMIT);
+    hearth_sequence_close(sequence);
+    hearth_engine_use_memory(engine, HEARTH_MEMORY_UNLIMITED);
+    assert_int_equal(hearth_sequence_open(engine, context, &other, NULL), 0);
+    compute(engine, other, 160 * 32, HEARTH_LOGITS_LAST);
+    hearth_sequence_close(other);
+    hearth_engine_close(engine);
+    hearth_model_close(model);
+}
+
 /* ---- what is really committed ---- */
 
 static uint64_t own_bytes(void)
@@ -431,6 +468,7 @@ int main(void)
         cmocka_unit_test(what_does_not_fit_is_refused_with_the_figures),
         cmocka_unit_test(a_context_is_shrunk_to_what_fits_where_that_is_wanted),
         cmocka_unit_test(a_sequence_is_refused_or_shrunk_as_the_engine_says),
+        cmocka_unit_test(a_limit_that_changes_holds_from_then_on),
         cmocka_unit_test(a_context_takes_memory_as_it_is_written_and_gives_it_back),
         cmocka_unit_test(weights_that_rest_come_back),
         cmocka_unit_test(the_process_never_takes_more_than_its_limit),
