@@ -528,8 +528,8 @@ const json_t *fake_backend_last_ask(const struct backend *backend)
 
 struct backend *fake_backend_create(struct event_base *base, struct fake_backend_counts *counts)
 {
-    static const struct backend_calls calls = {ask,     embed, call,  abandon, pause_job,
-                                               threads, shed,  drain, destroy};
+    static const struct backend_calls calls = {ask,     embed, call, abandon, pause_job,
+                                               threads, shed,  NULL, drain,   destroy};
     struct fake *fake = calloc(1, sizeof *fake);
     if (!fake)
         abort();

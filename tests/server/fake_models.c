@@ -39,6 +39,7 @@ struct model_wait {
     void *known_context;
     struct event *timer;
     bool waited; /* for a load */
+    bool estimate;
 };
 
 struct model_lease {
@@ -143,7 +144,9 @@ static void on_wait(evutil_socket_t fd, short what, void *context)
     if (wait->on_known) {
         struct model_wait copy = *wait;
         free_wait(wait);
-        copy.on_known(copy.known_context, copy.model->ready, NULL);
+        json_t *estimate = json_pack("{s:s, s:b}", "model", copy.model->name, "fits", 1);
+        copy.on_known(copy.known_context, copy.estimate ? estimate : copy.model->ready, NULL);
+        json_decref(estimate);
     } else if (wait->model->presence == MODEL_LOADED) {
         give_lease(wait);
     }
@@ -388,12 +391,15 @@ void models_memory(const struct models *models, struct models_memory *out)
                                   .private_daemon = 5000000};
 }
 
-int model_estimate(struct model *model, const struct model_settings *settings, json_t **out,
-                   struct hearth_error *err)
+int model_estimate(struct model *model, const struct model_settings *settings,
+                   void (*on_known)(void *context, const json_t *estimate,
+                                    const struct hearth_error *err),
+                   void *context, struct model_wait **out, struct hearth_error *err)
 {
-    (void)settings, (void)err;
-    *out = json_pack("{s:s, s:b}", "model", model->name, "fits", 1);
-    return 0;
+    (void)settings;
+    int status = model_probe(model, on_known, context, out, err);
+    (*out)->estimate = true;
+    return status;
 }
 
 void models_drain(struct models *models, uint64_t timeout_ns, void (*drained)(void *context),
