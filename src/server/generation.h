@@ -19,7 +19,7 @@ struct generation_request {
     struct work_ask ask; /* its texts live until generation_start returns */
     bool ttl_given;
     uint64_t ttl_ns;
-    uint32_t choices;    /* n: answers to one prompt, with seeds that follow each other; 1 */
+    uint32_t choices; /* n: answers to one prompt, with seeds that follow each other; 1 */
     /* Several prompts, each with so many choices: arrays of messages in the place of ask.messages.
      * Choice i answers prompt i / choices. NULL: one prompt, ask.messages. */
     const struct text *prompts;
@@ -27,6 +27,11 @@ struct generation_request {
     bool keep_reasoning; /* leave it in the text */
     bool tokens;         /* pieces name their tokens: for logprobs */
     bool whole;          /* nothing is streamed: pieces come when they are complete, once */
+    struct {             /* what lists and texts above point to, where the request made it */
+        struct buffer messages;
+        struct hearth_logit_bias *bias;
+        const char **breakers; /* their characters behind them */
+    } own;
 };
 
 /* The request with the model's defaults (sampling, system prompt, max_tokens). Its lists are its
@@ -38,6 +43,7 @@ void generation_request_finish(struct generation_request *request);
  * typical_p, top_n_sigma, xtc_…, dry_…, repeat_penalty, repeat_last_n, frequency_penalty,
  * presence_penalty, mirostat…, seed, logit_bias, min_keep, ignore_eos, …), read into the request.
  */
+extern const struct hearth_sampling generation_sampling_default; /* as hearth_sampling_default */
 extern const struct field generation_fields[];
 extern const size_t generation_field_count;
 int generation_read_fields(struct generation_request *request, const json_t *object,
@@ -117,14 +123,17 @@ json_t *generation_timings(const struct work_end *end);
 json_t *generation_usage(const struct generation_totals *totals);
 /* "chatcmpl-…": random, of 24 letters and digits. */
 void generation_id(const char *prefix, char id[64]);
+/* Appends JSON without spaces; the buffer fails without memory. */
+void generation_write_json(struct buffer *out, const json_t *json);
 
 /* ---- other requests ---- */
 
 /* Acquires the model and makes one work_call of it; called back once with JSON, or an error. What
- * is asked for stops when the client leaves; `on_gone` as above. */
+ * is asked for stops when the client leaves; `on_gone` as above, also where there was no memory and
+ * the exchange was answered. */
 struct generation_call {
     struct model *model;
-    const char *name;
+    const char *name;    /* static */
     json_t *arguments;   /* taken */
     struct text session; /* whose key it is about, empty: none; as generation_request.ask.session */
     void (*on_reply)(void *context, const json_t *reply, const struct refusal *error);
