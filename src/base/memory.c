@@ -52,6 +52,15 @@ void mem_free(void *memory)
     free(memory);
 }
 
+char *mem_string(const char *string)
+{
+    size_t size = strlen(string) + 1;
+    char *copy = mem_alloc(size);
+    if (copy)
+        memcpy(copy, string, size);
+    return copy;
+}
+
 void *mem_pages_alloc(size_t size)
 {
     return made_to_fail() ? NULL : os_pages_alloc(size ? size : 1);

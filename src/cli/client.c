@@ -12,9 +12,12 @@
 #define REPLY_MAX ((size_t)256 << 20)
 #define EVENT_MAX ((size_t)64 << 20)
 #define CONNECT_MS 5000L
+#define LOOK_MS 100 /* between two looks for Ctrl-C */
 
 struct client {
     CURL *curl;
+    CURLM *multi;
+    bool (*interrupted)(void); /* may be NULL */
     char socket[STATE_PATH_BYTES];
 };
 
@@ -62,7 +65,8 @@ int client_open(const struct client_settings *settings, struct client **out,
         return error_set(err, HEARTH_E_MEMORY, "no memory for a connection");
     int status = client_socket_path(settings, client->socket, err);
     client->curl = status ? NULL : curl_easy_init();
-    if (!status && !client->curl)
+    client->multi = status ? NULL : curl_multi_init();
+    if (!status && (!client->curl || !client->multi))
         status = error_set(err, HEARTH_E_MEMORY, "no memory for a connection");
     json_t *reply = NULL;
     if (!status) /* who listens is asked, so that a dead socket counts as none */
@@ -81,7 +85,14 @@ void client_close(struct client *client)
         return;
     if (client->curl)
         curl_easy_cleanup(client->curl);
+    if (client->multi)
+        curl_multi_cleanup(client->multi);
     mem_free(client);
+}
+
+void client_on_interrupt(struct client *client, bool (*interrupted)(void))
+{
+    client->interrupted = interrupted;
 }
 
 bool client_append_segment(struct buffer *path, const char *segment)
@@ -227,6 +238,30 @@ static int conclude(struct reading *reading, CURLcode code, json_t **reply,
     return result;
 }
 
+/* curl_easy_perform that can be interrupted. */
+static CURLcode transfer(struct reading *reading)
+{
+    struct client *client = reading->client;
+    CURLcode code = CURLE_RECV_ERROR;
+    int running = 1, left;
+    if (curl_multi_add_handle(client->multi, client->curl) != CURLM_OK)
+        return CURLE_OUT_OF_MEMORY;
+    while (running && !reading->left) {
+        if (curl_multi_perform(client->multi, &running) != CURLM_OK)
+            break;
+        if (client->interrupted && client->interrupted())
+            reading->left = true;
+        else if (running)
+            curl_multi_poll(client->multi, NULL, 0, LOOK_MS, NULL);
+    }
+    for (CURLMsg *said; (said = curl_multi_info_read(client->multi, &left)) != NULL;) {
+        if (said->msg == CURLMSG_DONE)
+            code = said->data.result;
+    }
+    curl_multi_remove_handle(client->multi, client->curl);
+    return code;
+}
+
 static int perform(struct reading *reading, const char *method, const char *path,
                    const json_t *body, json_t **reply, struct hearth_error *err)
 {
@@ -257,7 +292,7 @@ static int perform(struct reading *reading, const char *method, const char *path
             curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
         }
         curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
-        status = conclude(reading, curl_easy_perform(curl), reply, err);
+        status = conclude(reading, transfer(reading), reply, err);
     }
     curl_slist_free_all(headers);
     free(json);

@@ -31,6 +31,8 @@ struct client;
 int client_open(const struct client_settings *settings, struct client **out,
                 struct hearth_error *err);
 void client_close(struct client *client);
+/* Asked ten times a second while a request is on its way; true ends it with HEARTH_E_CANCELLED. */
+void client_on_interrupt(struct client *client, bool (*interrupted)(void));
 
 /* One request; `body` may be NULL and stays the caller's. What the daemon refuses is an error with
  * its sentence. *reply is the caller's. */

@@ -67,13 +67,13 @@ int dialogue_local_open(const struct dialogue_local_options *options, struct dia
 struct dialogue_daemon_options {
     struct client *client;
     const char *model, *key;
-    uint32_t max_tokens;
     int overflow;
+    bool has_store;
 };
 int dialogue_daemon_open(const struct dialogue_daemon_options *options, struct dialogue **out,
                          struct hearth_error *err);
-/* The name by which the daemon knows a model that is meant by its name or by its path; allocated.
- * NULL where it does not, or where it is a model without a chat template. */
+/* The name by which the daemon knows a model that is meant by its name or by the path of its file;
+ * allocated. NULL where it does not. */
 char *dialogue_daemon_model(struct client *client, const char *model);
 
 #endif

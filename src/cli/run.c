@@ -8,7 +8,9 @@
 #include "base/memory.h"
 #include "base/os.h"
 #include "base/random.h"
+#include "cli/client.h"
 #include "cli/console.h"
+#include "cli/interrupt.h"
 
 #define INPUT_BYTES_MAX ((size_t)1 << 30)
 #define IDLE_NS_DEFAULT (UINT64_C(300) * 1000000000)
@@ -354,6 +356,44 @@ static int open_run(struct run *run, struct hearth_error *err)
     return status;
 }
 
+/* What a daemon cannot be asked for, because it concerns the engine or this process. */
+static bool works_alone(const struct run_settings *settings)
+{
+    const struct load_settings *load = &settings->load;
+    return settings->no_daemon || settings->raw || settings->json || settings->no_store ||
+           settings->state.store || settings->context || settings->threads || settings->kv_type ||
+           settings->spec_type != SPEC_NGRAM || settings->logit_bias.count > 0 || load->no_mmap ||
+           load->mlock || load->memory || load->fit || settings->overflow >= 0;
+}
+
+/* True where a daemon runs that knows the model: then it computes, and the conversation is with it.
+ */
+static bool open_remote(struct run *run, struct hearth_error *err)
+{
+    const struct run_settings *settings = run->settings;
+    if (works_alone(settings) || client_open(&settings->client, &run->client, NULL))
+        return false;
+    client_on_interrupt(run->client, interrupt_came);
+    char *model = dialogue_daemon_model(run->client, settings->model);
+    struct dialogue_daemon_options options = {
+        .client = run->client,
+        .model = model,
+        .key = settings->session,
+        .has_store = true,
+    };
+    bool known = model != NULL;
+    if (known && dialogue_daemon_open(&options, &run->dialogue, err) == 0)
+        begin_dialogue(run, err);
+    mem_free(model);
+    return known;
+}
+
+static int open_alone(struct run *run, bool conversation, struct hearth_error *err)
+{
+    int status = open_store(run, conversation, err);
+    return status ? status : open_run(run, err);
+}
+
 static enum exit_code run_run(const struct program *program, const void *given)
 {
     struct run run = {.settings = given};
@@ -363,18 +403,23 @@ static enum exit_code run_run(const struct program *program, const void *given)
     enum exit_code code = check_settings(run.settings, conversation);
     if (code != EXIT_CODE_OK)
         return code;
-    if (prepare_sampling(&run, &err)) {
+    int status = prepare_sampling(&run, &err);
+    if (status) {
         console_say("%s", err.text);
         code = err.code == HEARTH_E_ARGUMENT ? EXIT_CODE_USAGE : EXIT_CODE_ERROR;
-    } else if (open_store(&run, conversation, &err) || open_run(&run, &err)) {
-        code = console_fail(&err);
     } else {
+        status = open_remote(&run, &err) ? err.code : open_alone(&run, conversation, &err);
+        if (status)
+            code = console_fail(&err);
+    }
+    if (!status) {
         if (run.plain)
             run_say_plain(&run);
         code = conversation ? chat_run(&run) : run_once(&run);
     }
     if (run.dialogue)
         run.dialogue->calls->close(run.dialogue);
+    client_close(run.client);
     load_finish(&run.loaded);
     hearth_store_close(run.store);
     mem_free(run.bias);
@@ -420,6 +465,11 @@ static const struct option run_options[] = {
      "Go on with the conversation of this name, or begin it. It is kept until hearth sessions "
      "remove "
      "NAME: what was said, and what was computed of it."},
+    {"no-daemon", '\0', OPTION_FLAG, NULL, 0, 0, NULL, AT(no_daemon), "Conversation", NULL,
+     "Compute here, also where a daemon (hearth serve) runs that knows the model. --json, --raw "
+     "and "
+     "all settings of the engine and of the store do so as well."},
+    CLIENT_SOCKET_OPTION(AT(client)),
     STATE_OPTION(AT(state)),
     {"no-store", '\0', OPTION_FLAG, NULL, 0, 0, NULL, AT(no_store), "Conversation", NULL,
      "Write nothing of a conversation to the disk: when it was idle, all of it is computed again."},

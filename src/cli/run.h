@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "cli/answer.h"
+#include "cli/client.h"
 #include "cli/command.h"
 #include "cli/dialogue.h"
 #include "cli/state.h"
@@ -23,7 +24,8 @@ struct run_settings {
     struct state_settings state;
     uint64_t idle_ns;
     int overflow; /* enum hearth_overflow; negative: as the conversation has it */
-    bool raw, no_store, json, verbose;
+    struct client_settings client;
+    bool raw, no_store, no_daemon, json, verbose;
     struct text_list stop, logit_bias, dry_breakers;
     struct hearth_sampling sampling;
 };
@@ -32,6 +34,7 @@ struct run {
     const struct run_settings *settings;
     struct loaded loaded;
     struct hearth_store *store; /* may be NULL */
+    struct client *client;      /* NULL: works alone */
     struct dialogue *dialogue;
     struct hearth_sampling sampling; /* with the seed that was drawn, and the lists in it */
     struct hearth_logit_bias *bias;

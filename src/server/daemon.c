@@ -3,6 +3,7 @@
 
 #include "server/daemon.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <event2/event.h>
@@ -168,12 +169,23 @@ static void set_access(struct life *life)
     life->local.any_host = true;
 }
 
+static const char *method_name(enum http_method method)
+{
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"};
+    return method < HTTP_METHOD_COUNT ? names[method] : "-";
+}
+
 static void on_answered(void *context, const struct http_answered *answered)
 {
     struct daemon *daemon = context;
-    char status[8];
+    char status[16];
     snprintf(status, sizeof status, "%d", answered->status);
     metrics_add(daemon->metrics, METRIC_REQUESTS, status, 1);
+    log_line(daemon->log, answered->status >= 500 ? LOG_WARNING : LOG_INFO, answered->number,
+             "request", "method=%s route=%s status=%d ms=%.1f sent=%llu%s",
+             method_name(answered->method), answered->route ? answered->route : "-",
+             answered->status, (double)answered->duration_ns / 1e6,
+             (unsigned long long)answered->answer_bytes, answered->gone ? " left=true" : "");
 }
 
 static int create_http(struct life *life, struct hearth_error *err)
@@ -181,7 +193,7 @@ static int create_http(struct life *life, struct hearth_error *err)
     struct daemon *daemon = &life->daemon;
     struct http_options options = http_options_default();
     struct http_routes tables[] = {openai_routes(), ollama_routes(), lmstudio_routes(),
-                                   llama_routes(), hearth_routes()};
+                                   llama_routes(),  hearth_routes(), operation_routes()};
     options.error_body = dialect_error_body;
     options.answered = on_answered;
     options.context = daemon;

@@ -68,6 +68,7 @@ struct http_routes ollama_routes(void);
 struct http_routes lmstudio_routes(void);
 struct http_routes llama_routes(void); /* llama-server's */
 struct http_routes hearth_routes(void);
+struct http_routes operation_routes(void); /* of the daemon itself: its log, its end */
 
 /* ---- what dialects share on the way out (dialect.c) ---- */
 void dialect_respond_json(struct http_exchange *exchange, int status, json_t *json); /* taken */

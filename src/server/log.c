@@ -18,13 +18,18 @@ struct log {
     bool json;
     enum log_level least;
     uint64_t lost; /* lines since the last one that was written */
+    uint64_t size; /* of all lines so far; the last bytes of them are in the tail, as in a ring */
+    char tail[LOG_TAIL_BYTES];
 };
 
 struct log *log_create(int fd, bool json, enum log_level least)
 {
-    struct log *log = MEM_NEW(struct log);
-    if (log)
-        *log = (struct log){fd, json, least, 0};
+    struct log *log = mem_zalloc_array(1, sizeof *log);
+    if (!log)
+        return NULL;
+    log->fd = fd;
+    log->json = json;
+    log->least = least;
     return log;
 }
 
@@ -209,8 +214,29 @@ static const char *level_name(enum log_level level)
     return names[level];
 }
 
-static bool write_line(const struct log *log, enum log_level level, uint64_t request,
-                       const char *what, struct text pairs)
+static void keep_line(struct log *log, struct text line)
+{
+    for (size_t i = 0; i < line.size; i++)
+        log->tail[log->size++ % LOG_TAIL_BYTES] = line.data[i];
+}
+
+uint64_t log_tail(const struct log *log, uint64_t from, struct buffer *out)
+{
+    if (!log)
+        return 0;
+    uint64_t first = log->size > LOG_TAIL_BYTES ? log->size - LOG_TAIL_BYTES : 0;
+    bool cut = from < first && first > 0; /* then it begins in the middle of a line */
+    for (uint64_t at = from < first ? first : from; at < log->size; at++) {
+        char byte = log->tail[at % LOG_TAIL_BYTES];
+        if (!cut)
+            buffer_append_char(out, byte);
+        cut = cut && byte != '\n';
+    }
+    return log->size;
+}
+
+static bool write_line(struct log *log, enum log_level level, uint64_t request, const char *what,
+                       struct text pairs)
 {
     char moment[40], number[40] = "";
     struct buffer line;
@@ -231,6 +257,8 @@ static bool write_line(const struct log *log, enum log_level level, uint64_t req
                       pairs.size ? " " : "", (int)pairs.size, pairs.size ? pairs.data : "");
     }
     bool written = !line.failed && os_write_now(log->fd, line.data, line.size);
+    if (!line.failed)
+        keep_line(log, buffer_text(&line));
     buffer_finish(&line);
     return written;
 }

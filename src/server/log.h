@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -21,6 +22,11 @@ void log_destroy(struct log *log);
  * members, with numbers as numbers. What comes from outside goes through log_value. */
 void log_line(struct log *log, enum log_level level, uint64_t request, const char *what,
               const char *format, ...) PRINTF_LIKE(5, 6);
+
+#define LOG_TAIL_BYTES ((size_t)1 << 17)
+/* Appends the lines behind byte `from` of all that were ever logged, of which the last
+ * LOG_TAIL_BYTES are kept; returns where the next ones begin. */
+uint64_t log_tail(const struct log *log, uint64_t from, struct buffer *out);
 
 #define LOG_VALUE_SIZE 160
 /* A value of a pair: in quotes where it needs them, cut where it is long. Returns `out`. */
