@@ -12,7 +12,8 @@
 #define REPLY_MAX ((size_t)256 << 20)
 #define EVENT_MAX ((size_t)64 << 20)
 #define CONNECT_MS 5000L
-#define LOOK_MS 100 /* between two looks for Ctrl-C */
+#define GONE_LOOK_NS 20000000 /* between two looks whether the daemon has ended */
+#define LOOK_MS 100           /* between two looks for Ctrl-C */
 
 struct client {
     CURL *curl;
@@ -28,6 +29,7 @@ struct reading {
     bool events;              /* it answers with events, not with one body */
     bool asked, left;
     bool (*on_event)(void *context, const char *name, const json_t *data);
+    bool (*on_text)(void *context, struct text bytes); /* of an answer that is no JSON */
     void *context;
     struct buffer line;
 };
@@ -166,13 +168,11 @@ static bool read_events(struct reading *reading, struct text bytes)
     return true;
 }
 
-static bool answers_with_events(struct reading *reading)
+static bool is_type(const struct reading *reading, const char *wanted)
 {
     const char *type = NULL;
-    if (!reading->on_event)
-        return false;
     curl_easy_getinfo(reading->client->curl, CURLINFO_CONTENT_TYPE, &type);
-    return type && strncmp(type, "text/event-stream", 17) == 0;
+    return type && strncmp(type, wanted, strlen(wanted)) == 0;
 }
 
 static size_t on_bytes(char *bytes, size_t one, size_t count, void *context)
@@ -181,7 +181,7 @@ static size_t on_bytes(char *bytes, size_t one, size_t count, void *context)
     struct text text = {bytes, one * count};
     if (!reading->asked) {
         reading->asked = true;
-        reading->events = answers_with_events(reading);
+        reading->events = reading->on_event && is_type(reading, "text/event-stream");
     }
     bool fine =
         reading->events ? read_events(reading, text) : buffer_append_text(&reading->body, text);
@@ -316,4 +316,24 @@ int client_stream(struct client *client, const char *method, const char *path, c
 {
     struct reading reading = {.client = client, .on_event = on_event, .context = context};
     return perform(&reading, method, path, body, NULL, err);
+}
+
+int client_text(struct client *client, const char *path,
+                bool (*on_text)(void *context, struct text bytes), void *context,
+                struct hearth_error *err)
+{
+    struct reading reading = {.client = client, .on_text = on_text, .context = context};
+    return perform(&reading, "GET", path, NULL, NULL, err);
+}
+
+bool client_wait_gone(struct client *client, unsigned seconds)
+{
+    uint64_t end = os_monotonic_ns() + (uint64_t)seconds * 1000000000u;
+    _Atomic uint32_t never = 0;
+    while (os_monotonic_ns() < end) {
+        if (client_call(client, "GET", "/hearth/v1/status", NULL, NULL, NULL) == HEARTH_E_MISSING)
+            return true;
+        os_wait_for(&never, 0, GONE_LOOK_NS);
+    }
+    return false;
 }

@@ -43,6 +43,12 @@ int client_call(struct client *client, const char *method, const char *path, con
 int client_stream(struct client *client, const char *method, const char *path, const json_t *body,
                   bool (*on_event)(void *context, const char *name, const json_t *data),
                   void *context, struct hearth_error *err);
+/* The same for text, as it comes. */
+int client_text(struct client *client, const char *path,
+                bool (*on_text)(void *context, struct text bytes), void *context,
+                struct hearth_error *err);
+/* Waits until nobody listens any more; false after so many seconds. */
+bool client_wait_gone(struct client *client, unsigned seconds);
 /* Appends a path's segment, percent-encoded. */
 bool client_append_segment(struct buffer *path, const char *segment);
 

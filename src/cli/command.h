@@ -109,6 +109,7 @@ struct program {
 const struct command *program_find(const struct program *program, const char *name);
 
 extern const struct command command_run, command_sessions, command_inspect, command_tokenize,
-    command_perplexity, command_bench, command_completion, command_help;
+    command_perplexity, command_bench, command_completion, command_help, command_serve, command_ps,
+    command_status, command_load, command_unload, command_logs, command_stop;
 
 #endif
