@@ -146,6 +146,9 @@ int64_t os_unix_seconds(void);
 /* Broken-down local time of a moment, for templates that print a date. */
 struct tm;
 bool os_local_time(int64_t unix_seconds, struct tm *out);
+/* What is local, as the variable TZ has it; NULL: the system's. Before the first thread is started,
+ * and before the process is confined: the zone's file is read here. */
+void os_set_time_zone(const char *name);
 
 /* ---- randomness ---- */
 bool os_random_bytes(void *bytes, size_t size); /* that nobody can guess */
@@ -287,10 +290,11 @@ bool os_child_ended(struct os_child *child, int *how, bool *by_itself);
 
 /* From here on this thread and all that it starts can compute, allocate, start threads, read and
  * write descriptors they have or are sent, and nothing else: no file, socket or program can be
- * opened, no process seen or signalled but by itself. To be called before the first thread is
- * started. What the system does not have (an old kernel without Landlock) is left out and named in
- * `missing`; HEARTH_E_UNSUPPORTED where not even system calls can be filtered. `address_space_max`
- * 0: no limit. */
+ * opened, no process seen or signalled but by itself. What is asked above of this process's memory,
+ * of pressure and of what it may use goes on, from files that are kept open. To be called before
+ * the first thread is started. What the system does not have (an old kernel without Landlock) is
+ * left out and named in `missing`; HEARTH_E_UNSUPPORTED where not even system calls can be
+ * filtered. `address_space_max` 0: no limit. */
 struct os_confinement {
     uint64_t address_space_max;
     unsigned descriptors_max;

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "base/os_linux_groups.h"
 
 #define READ_BYTES ((size_t)8 << 20) /* of one read: large enough for any drive's full speed */
 
@@ -68,7 +69,7 @@ void os_pages_discard(void *memory, size_t size)
 static int file_size(int fd, size_t *size, struct hearth_error *err)
 {
     struct stat status;
-    if (fstat(fd, &status) != 0)
+    if (os_fstat(fd, &status) != 0)
         return error_set(err, HEARTH_E_IO, "%s", strerror(errno));
     if (!S_ISREG(status.st_mode))
         return error_set(err, HEARTH_E_IO, "not a regular file");
@@ -252,6 +253,15 @@ bool os_local_time(int64_t unix_seconds, struct tm *out)
     return localtime_r(&moment, out) != NULL;
 }
 
+void os_set_time_zone(const char *name)
+{
+    if (name)
+        setenv("TZ", name, 1);
+    else
+        unsetenv("TZ");
+    tzset();
+}
+
 /* ---- threads ---- */
 
 struct os_thread {
@@ -354,9 +364,9 @@ void os_mutex_unlock(struct os_mutex *mutex)
 
 /* ---- memory of this process ---- */
 
-static bool read_memory(const char *path, struct os_memory *out)
+static bool read_memory(const char *process, struct os_memory *out)
 {
-    FILE *file = fopen(path, "re");
+    FILE *file = os_open_below("", process, "/status");
     if (!file)
         return false;
     struct os_memory memory = {0};
@@ -379,13 +389,13 @@ static bool read_memory(const char *path, struct os_memory *out)
 
 bool os_process_memory(struct os_memory *out)
 {
-    return read_memory("/proc/self/status", out);
+    return read_memory("/proc/self", out);
 }
 
 bool os_process_memory_of(int pid, struct os_memory *out)
 {
     char path[32];
-    snprintf(path, sizeof path, "/proc/%d/status", pid);
+    snprintf(path, sizeof path, "/proc/%d", pid);
     return read_memory(path, out);
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/buffer.h"
 #include "base/os.h"
+#include "base/os_linux_groups.h"
 
 /* ---- faults, for tests ---- */
 
@@ -177,7 +178,7 @@ int os_file_read_at(int fd, void *bytes, size_t size, uint64_t offset, struct he
 int os_file_size(int fd, uint64_t *size, struct hearth_error *err)
 {
     struct stat status;
-    if (made_to_fail(OS_FILE_SIZE) || fstat(fd, &status) != 0)
+    if (made_to_fail(OS_FILE_SIZE) || os_fstat(fd, &status) != 0)
         return error_set(err, code_of_errno(), "%s", strerror(errno));
     if (!S_ISREG(status.st_mode))
         return error_set(err, HEARTH_E_IO, "not a regular file");
@@ -227,7 +228,7 @@ int os_file_duplicate(int fd, struct hearth_error *err)
 bool os_file_id(int fd, struct os_file_id *id)
 {
     struct stat status;
-    if (fstat(fd, &status) != 0)
+    if (os_fstat(fd, &status) != 0)
         return false;
     *id = (struct os_file_id){status.st_dev, status.st_ino};
     return true;
@@ -243,7 +244,7 @@ void os_file_close(int fd)
 static int check_secret(int fd, struct hearth_error *err)
 {
     struct stat status;
-    if (fstat(fd, &status) != 0)
+    if (os_fstat(fd, &status) != 0)
         return error_set(err, HEARTH_E_IO, "%s", strerror(errno));
     if (!S_ISREG(status.st_mode))
         return error_set(err, HEARTH_E_ARGUMENT, "not a regular file");
@@ -334,7 +335,7 @@ bool os_make_private_directories(const char *path)
 static int check_private(int folder, struct hearth_error *err)
 {
     struct stat status;
-    if (fstat(folder, &status) != 0)
+    if (os_fstat(folder, &status) != 0)
         return error_set(err, HEARTH_E_IO, "%s", strerror(errno));
     if (status.st_uid != geteuid())
         return error_set(err, HEARTH_E_ARGUMENT, "the folder belongs to another user (%lu)",
@@ -456,7 +457,7 @@ int os_folder_open_file(int folder, const char *name, int *fd, struct hearth_err
     int opened = made_to_fail(OS_FILE_OPEN) ? -1 : openat(folder, name, flags);
     if (opened < 0)
         return name_failed(err, name);
-    if (fstat(opened, &status) != 0 || !S_ISREG(status.st_mode)) {
+    if (os_fstat(opened, &status) != 0 || !S_ISREG(status.st_mode)) {
         close(opened);
         return error_set(err, HEARTH_E_IO, "%s: not a regular file", name);
     }

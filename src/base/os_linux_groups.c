@@ -3,18 +3,120 @@
 #define _GNU_SOURCE
 #include "base/os_linux_groups.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "base/memory.h"
+#include "base/os.h"
 
 /* ---- files of the system ---- */
+
+/* Of a process that is about to be confined. Written before it has threads, read by all of them. */
+static struct {
+    enum { KEEPING_NOTHING, KEEPING, KEPT } state;
+    size_t count;
+    struct {
+        char *path;
+        int fd;
+    } files[64];
+    unsigned threads;
+} kept;
+
+/* A stream's position in a file that is kept: the descriptor's own is nobody's. */
+struct position {
+    int fd;
+    off_t offset;
+};
+
+static ssize_t read_kept(void *cookie, char *bytes, size_t size)
+{
+    struct position *position = cookie;
+    ssize_t got = pread(position->fd, bytes, size, position->offset);
+    if (got > 0)
+        position->offset += got;
+    return got;
+}
+
+static int close_kept(void *cookie)
+{
+    mem_free(cookie);
+    return 0;
+}
+
+/* The system makes such a file's text anew when it is read from the beginning. */
+static FILE *open_kept(const char *path)
+{
+    const cookie_io_functions_t calls = {.read = read_kept, .close = close_kept};
+    size_t at = 0;
+    while (at < kept.count && strcmp(kept.files[at].path, path) != 0)
+        at++;
+    struct position *position = at < kept.count ? MEM_NEW(struct position) : NULL;
+    if (!position)
+        return NULL;
+    position->fd = kept.files[at].fd;
+    FILE *file = fopencookie(position, "r", calls);
+    if (!file)
+        mem_free(position);
+    return file;
+}
+
+static char *copy_path(const char *path)
+{
+    size_t size = strlen(path) + 1;
+    char *copy = mem_alloc(size);
+    return copy ? memcpy(copy, path, size) : NULL;
+}
+
+/* Where there is no more room the file is as if it were not there. */
+static void keep(const char *path)
+{
+    FILE *known = open_kept(path);
+    if (known) {
+        fclose(known);
+        return;
+    }
+    int fd =
+        kept.count < sizeof kept.files / sizeof *kept.files ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    char *copy = fd >= 0 ? copy_path(path) : NULL;
+    if (copy) {
+        kept.files[kept.count].path = copy;
+        kept.files[kept.count++].fd = fd;
+    } else if (fd >= 0) {
+        close(fd);
+    }
+}
 
 FILE *os_open_below(const char *root, const char *directory, const char *name)
 {
     char path[PATH_MAX];
     int size = snprintf(path, sizeof path, "%s%s%s", root, directory, name);
-    return size > 0 && (size_t)size < sizeof path ? fopen(path, "re") : NULL;
+    if (size <= 0 || (size_t)size >= sizeof path)
+        return NULL;
+    if (kept.state == KEEPING)
+        keep(path);
+    return kept.state == KEPT ? open_kept(path) : fopen(path, "re");
+}
+
+void os_keep_system_files(void)
+{
+    struct os_memory memory;
+    struct os_pressure pressure;
+    kept.threads = os_default_threads();
+    kept.state = KEEPING;
+    os_process_memory(&memory);
+    os_pressure_at("", &pressure);
+    os_available_memory();
+    os_total_memory();
+    kept.state = KEPT;
+}
+
+unsigned os_kept_threads(void)
+{
+    return kept.threads;
 }
 
 bool os_read_number(const char *root, const char *directory, const char *name,

@@ -6,9 +6,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* libc's fstat is a call that takes paths too, which a confined process may not use. */
+static inline int os_fstat(int fd, struct stat *status)
+{
+    return (int)syscall(SYS_fstat, fd, status);
+}
 
 /* The file at root + directory + name, NULL if there is none. */
 FILE *os_open_below(const char *root, const char *directory, const char *name);
+/* Opens what is asked of the running system (memory, pressure), so that it can be asked on when no
+ * file can be opened any more: os_open_below then gives those that were there, and no others. To be
+ * called once, before the first thread is started. */
+void os_keep_system_files(void);
+/* The default threads that were counted then; 0 before. */
+unsigned os_kept_threads(void);
 /* The number that a file begins with. "max", as control groups say it, is no number. */
 bool os_read_number(const char *root, const char *directory, const char *name,
                     unsigned long long *number);

@@ -201,6 +201,8 @@ unsigned os_default_threads(void)
 {
     cpu_set_t set;
     bool cpus[CPUS_MAX] = {true};
+    if (os_kept_threads() > 0)
+        return os_kept_threads();
     if (sched_getaffinity(0, sizeof set, &set) == 0) {
         for (unsigned cpu = 0; cpu < CPUS_MAX; cpu++)
             cpus[cpu] = cpu < CPU_SETSIZE && CPU_ISSET(cpu, &set);
