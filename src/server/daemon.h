@@ -76,6 +76,10 @@ void dialect_respond_json(struct http_exchange *exchange, int status, json_t *js
  * which JSON escapes anyway, U+0085, U+2028 and U+2029 are escaped, at which Python's splitlines,
  * and so httpx's iter_lines, would cut. Takes the JSON; NULL fails. */
 bool dialect_line(json_t *json, struct buffer *out);
+/* One server-sent event with JSON, which is taken; as http_stream_event. */
+bool dialect_event(struct http_exchange *exchange, const char *name, json_t *json);
+/* A parameter of the query, percent-decoded; false where it is not there or no text. */
+bool dialect_query(const struct http_request *request, const char *name, struct buffer *value);
 /* An error as the clients of a path expect it: OpenAI's object, or Ollama's text. `param` may be
  * NULL. */
 json_t *dialect_error(struct text path, int status, const char *param, const char *sentence);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "server/daemon.h"
+#include "server/http_route.h"
 
 #define JSON_MAX ((size_t)64 << 20)
 
@@ -68,6 +69,34 @@ bool dialect_line(json_t *json, struct buffer *out)
     bool written = json && json_dump_callback(json, append_line, out, JSON_COMPACT) == 0;
     json_decref(json);
     return written && !out->failed;
+}
+
+bool dialect_event(struct http_exchange *exchange, const char *name, json_t *json)
+{
+    struct buffer line;
+    buffer_init(&line, JSON_MAX);
+    bool go_on =
+        !dialect_line(json, &line) || http_stream_event(exchange, name, buffer_text(&line));
+    buffer_finish(&line);
+    return go_on;
+}
+
+bool dialect_query(const struct http_request *request, const char *name, struct buffer *value)
+{
+    struct text rest = request->query;
+    size_t size = strlen(name);
+    while (rest.size > 0) {
+        const char *end = memchr(rest.data, '&', rest.size);
+        size_t length = end ? (size_t)(end - rest.data) : rest.size;
+        if (length >= size && memcmp(rest.data, name, size) == 0 &&
+            (length == size || rest.data[size] == '=')) {
+            size_t skip = length == size ? size : size + 1;
+            return http_route_name((struct text){rest.data + skip, length - skip}, value);
+        }
+        length += end != NULL;
+        rest = (struct text){rest.data + length, rest.size - length};
+    }
+    return false;
 }
 
 /* ---- errors ---- */

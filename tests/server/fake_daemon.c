@@ -145,6 +145,7 @@ int fake_daemon_run(int argc, char **argv, const struct http_routes *routes, siz
     os_ignore_broken_pipes();
     daemon.started_ns = os_monotonic_ns();
     daemon.started_unix = 1700000000;
+    daemon.metrics = metrics_create();
     int status = models_create(daemon.base, NULL, &daemon.models, &err);
     if (!status)
         status = http_server_create(daemon.base, &options, &daemon.http, &err);
@@ -156,6 +157,7 @@ int fake_daemon_run(int argc, char **argv, const struct http_routes *routes, siz
         serve(&daemon);
     http_server_destroy(daemon.http);
     models_destroy(daemon.models);
+    metrics_destroy(daemon.metrics);
     event_base_free(daemon.base);
     libevent_global_shutdown();
     return status ? 1 : 0;
