@@ -285,6 +285,8 @@ void os_child_kill(const struct os_child *child, bool at_once); /* SIGKILL, else
  * of the signal. `by_itself`: the signal is one that a program brings upon itself (SIGSEGV, SIGBUS,
  * SIGILL, SIGFPE, SIGABRT, SIGSYS, SIGTRAP). */
 bool os_child_ended(struct os_child *child, int *how, bool *by_itself);
+/* "SIGSEGV"; a static string, "a signal" for one that has no name. */
+const char *os_signal_name(int number);
 
 /* ---- a process that must not be able to do anything ---- */
 

@@ -1,0 +1,971 @@
+/* Worker processes as the daemon sees them: what it asks of them comes back or ends with a cause,
+ * whatever they do, and nothing of them stays behind. The workers are fake_worker.c. */
+#define _GNU_SOURCE
+#include "server/local.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/os.h"
+#include "hearth/session.h"
+#include "server/metrics.h"
+#include "session/store.h"
+#include "support/folder.h"
+
+#define SECOND UINT64_C(1000000000)
+#define PATIENCE_NS (20 * SECOND)
+#define MODEL_BYTES 20000
+
+/* What became of one request. */
+struct heard {
+    struct backend_job *job;
+    unsigned begun, texts, ended;
+    char text[4096];
+    int code;
+    char cause[HEARTH_ERROR_TEXT_MAX];
+    char reply[256];
+    float vector[4];
+    unsigned tokens;
+    struct backend *abandon_at_text, *destroy_at_text, *abandon_at_end;
+    struct backend_job **abandoned;
+};
+
+struct fixture {
+    struct event_base *base;
+    struct backend *backend;
+    struct metrics *metrics;
+    struct hearth_store *store;
+    char folder[TEST_FOLDER_MAX];
+    int model;
+    unsigned descriptors; /* open before the test */
+    /* what the owner was told */
+    unsigned states, loadings, uses;
+    enum backend_state state;
+    char error[HEARTH_ERROR_TEXT_MAX];
+    bool inside; /* a call is being made: nobody may be called back */
+};
+
+/* ---- what is called back ---- */
+
+static struct fixture *current;
+
+static void on_state(void *context, enum backend_state state, const struct hearth_error *error)
+{
+    struct fixture *f = context;
+    assert_false(f->inside);
+    f->states++;
+    f->state = state;
+    snprintf(f->error, sizeof f->error, "%s", error ? error->text : "");
+}
+
+static void on_loading(void *context, double fraction)
+{
+    struct fixture *f = context;
+    assert_true(fraction >= 0 && fraction <= 1);
+    f->loadings++;
+}
+
+static void on_use(void *context)
+{
+    struct fixture *f = context;
+    f->uses++;
+}
+
+static void on_begin(void *context, const struct work_begin *begin)
+{
+    struct heard *heard = context;
+    assert_false(current->inside);
+    assert_int_equal(begin->prompt_tokens, 10);
+    heard->begun++;
+}
+
+static void on_reading(void *context, uint64_t done, uint64_t total)
+{
+    struct heard *heard = context;
+    assert_int_equal(heard->begun, 1);
+    assert_true(done <= total);
+}
+
+static void on_text(void *context, const struct work_text *text, struct text reasoning,
+                    struct message_reader *tokens)
+{
+    struct heard *heard = context;
+    struct work_token token, top[HEARTH_TOP_TOKENS_MAX];
+    uint32_t top_count;
+    assert_false(current->inside);
+    assert_int_equal(heard->ended, 0);
+    assert_int_equal(reasoning.size, 0);
+    size_t size = strlen(heard->text);
+    snprintf(heard->text + size, sizeof heard->text - size, "%.*s", TEXT_ARGS(text->text));
+    heard->texts++;
+    for (uint32_t i = 0; i < text->count; i++) {
+        assert_true(work_text_token(tokens, &token, top, &top_count));
+        heard->tokens++;
+    }
+    if (heard->abandon_at_text)
+        heard->abandon_at_text->calls->abandon(heard->abandon_at_text, heard->job);
+    if (heard->destroy_at_text)
+        heard->destroy_at_text->calls->destroy(heard->destroy_at_text);
+    assert_true(text->text.size == 0 || text->text.data[0] != '\0'); /* still there */
+}
+
+static void on_end(void *context, const struct work_end *end)
+{
+    struct heard *heard = context;
+    assert_false(current->inside);
+    heard->ended++;
+    heard->code = end->code;
+    snprintf(heard->cause, sizeof heard->cause, "%.*s", TEXT_ARGS(end->cause));
+    if (heard->abandon_at_end)
+        heard->abandon_at_end->calls->abandon(heard->abandon_at_end, heard->job);
+}
+
+static void on_reply(void *context, int code, struct text cause, struct message_reader *reply)
+{
+    struct heard *heard = context;
+    struct work_vectors vectors;
+    assert_false(current->inside);
+    heard->ended++;
+    heard->code = code;
+    snprintf(heard->cause, sizeof heard->cause, "%.*s", TEXT_ARGS(cause));
+    assert_true((code == 0) == (reply != NULL));
+    if (!reply)
+        return;
+    struct message_reader again = *reply;
+    if (work_get_vectors(&again, &vectors)) {
+        assert_int_equal(vectors.count, 2);
+        for (int i = 0; i < 2; i++)
+            assert_true(work_vectors_row(&again, 2, heard->vector + 2 * i));
+        return;
+    }
+    struct text text = message_get_text(reply);
+    assert_true(message_was_whole(reply));
+    snprintf(heard->reply, sizeof heard->reply, "%.*s", TEXT_ARGS(text));
+}
+
+static struct backend_listener listen_to(struct heard *heard)
+{
+    return (struct backend_listener){on_begin, on_reading, on_text, on_end, on_reply, heard};
+}
+
+/* ---- the loop ---- */
+
+static bool has_ended(void *context)
+{
+    return ((struct heard *)context)->ended > 0;
+}
+
+static bool has_begun(void *context)
+{
+    return ((struct heard *)context)->begun > 0;
+}
+
+static bool is_ready(void *context)
+{
+    return ((struct fixture *)context)->state == BACKEND_READY;
+}
+
+static bool is_over(void *context)
+{
+    return ((struct fixture *)context)->state == BACKEND_FAILED ||
+           ((struct fixture *)context)->state == BACKEND_ENDED;
+}
+
+static void run_once(struct fixture *f)
+{
+    struct timeval soon = {.tv_usec = 5000};
+    event_base_loopexit(f->base, &soon);
+    assert_int_not_equal(event_base_loop(f->base, EVLOOP_ONCE), -1);
+}
+
+static bool run_for(struct fixture *f, bool (*until)(void *context), void *context, uint64_t ns)
+{
+    uint64_t end = os_monotonic_ns() + ns;
+    while (!until(context)) {
+        if (os_monotonic_ns() > end)
+            return false;
+        run_once(f);
+    }
+    return true;
+}
+
+static void run_until(struct fixture *f, bool (*until)(void *context), void *context)
+{
+    assert_true(run_for(f, until, context, PATIENCE_NS));
+}
+
+static bool never(void *context)
+{
+    (void)context;
+    return false;
+}
+
+/* ---- starting and asking ---- */
+
+static struct local_options options_for(struct fixture *f, const char *how)
+{
+    return (struct local_options){
+        .program = FAKE_WORKER,
+        .name = "fake",
+        .fds = &f->model,
+        .fd_count = 1,
+        .start = {.chat_template = text_of(how)},
+        .metrics = f->metrics,
+        .store = f->store,
+        .owner = {on_state, on_loading, on_use, f},
+    };
+}
+
+static void start_with(struct fixture *f, const struct local_options *options)
+{
+    struct hearth_error err;
+    f->inside = true;
+    assert_int_equal(local_start(f->base, options, &f->backend, &err), 0);
+    f->inside = false;
+}
+
+static void start(struct fixture *f, const char *how)
+{
+    struct local_options options = options_for(f, how);
+    start_with(f, &options);
+}
+
+static int try_ask(struct fixture *f, struct heard *heard, const char *session, const char *how,
+                   struct hearth_error *err)
+{
+    const struct work_ask ask = {.session = text_of(session), .messages = text_of(how)};
+    const struct backend_listener listener = listen_to(heard);
+    f->inside = true;
+    int status = f->backend->calls->ask(f->backend, &ask, &listener, &heard->job, err);
+    f->inside = false;
+    return status;
+}
+
+static void ask_in(struct fixture *f, struct heard *heard, const char *session, const char *how)
+{
+    struct hearth_error err;
+    *heard = (struct heard){0};
+    if (try_ask(f, heard, session, how, &err))
+        fail_msg("%s", err.text);
+}
+
+static void ask(struct fixture *f, struct heard *heard, const char *how)
+{
+    ask_in(f, heard, "", how);
+}
+
+static void call(struct fixture *f, struct heard *heard, const char *name, const char *arguments)
+{
+    struct hearth_error err;
+    const struct work_call work = {text_of(name), text_of(arguments)};
+    const struct backend_listener listener = listen_to(heard);
+    *heard = (struct heard){0};
+    f->inside = true;
+    if (f->backend->calls->call(f->backend, &work, &listener, &heard->job, &err))
+        fail_msg("%s", err.text);
+    f->inside = false;
+}
+
+static void destroy(struct fixture *f)
+{
+    f->inside = true;
+    if (f->backend)
+        f->backend->calls->destroy(f->backend);
+    f->inside = false;
+    f->backend = NULL;
+}
+
+/* A request that is answered as it should be. */
+static void assert_answers(struct fixture *f)
+{
+    struct heard heard;
+    ask(f, &heard, "say 2");
+    run_until(f, has_ended, &heard);
+    assert_string_equal(heard.text, "w\xc3\xb6rd w\xc3\xb6rd ");
+    assert_int_equal(heard.code, 0);
+}
+
+static void assert_cause(const struct heard *heard, int code, const char *part)
+{
+    assert_int_equal(heard->ended, 1);
+    if (heard->code != code || !strstr(heard->cause, part))
+        fail_msg("%d \"%s\" in place of %d \"%s\"", heard->code, heard->cause, code, part);
+}
+
+/* ---- each test ---- */
+
+static unsigned open_descriptors(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    unsigned count = 0;
+    assert_non_null(directory);
+    while (readdir(directory))
+        count++;
+    closedir(directory);
+    return count;
+}
+
+static int begin(void **state)
+{
+    char path[TEST_FOLDER_MAX + 16];
+    struct fixture *f = calloc(1, sizeof *f);
+    if (!f)
+        return -1;
+    f->descriptors = open_descriptors();
+    f->base = event_base_new();
+    f->metrics = metrics_create();
+    test_folder_make_in_memory(f->folder);
+    snprintf(path, sizeof path, "%s/model", f->folder);
+    f->model = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    current = f;
+    *state = f;
+    return f->base && f->model >= 0 ? ftruncate(f->model, MODEL_BYTES) : -1;
+}
+
+/* A child that is waited for here would be a zombie in the daemon: there must be none to wait for
+ * once the loop has had its time. */
+static bool is_alone(void *context)
+{
+    siginfo_t info = {0};
+    (void)context;
+    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == ECHILD;
+}
+
+static int end(void **state)
+{
+    struct fixture *f = *state;
+    destroy(f);
+    bool alone = run_for(f, is_alone, NULL, PATIENCE_NS);
+    run_once(f);
+    event_base_free(f->base);
+    hearth_store_close(f->store);
+    metrics_destroy(f->metrics);
+    close(f->model);
+    test_folder_remove(f->folder);
+    bool closed = open_descriptors() == f->descriptors;
+    free(f);
+    if (!alone)
+        print_error("a process stayed behind\n");
+    if (!closed)
+        print_error("a descriptor stayed open\n");
+    return alone && closed ? 0 : -1;
+}
+
+#define WITH(test) cmocka_unit_test_setup_teardown(test, begin, end)
+
+/* ---- a life without trouble ---- */
+
+static void loads_and_answers(void **state)
+{
+    struct fixture *f = *state;
+    struct heard before, after;
+    start(f, "slowly");
+    assert_int_equal(f->backend->state, BACKEND_LOADING);
+    assert_true(f->backend->process > 0);
+    ask(f, &before, "say 3");
+    run_until(f, is_ready, f);
+    assert_int_equal(f->loadings, 1);
+    assert_int_equal(f->states, 1);
+    assert_true(f->backend->load_ns > SECOND / 5);
+    assert_non_null(strstr(f->backend->ready.data, "\"fake\""));
+    ask(f, &after, "tokens");
+    run_until(f, has_ended, &after);
+    assert_int_equal(after.tokens, 3);
+    assert_string_equal(before.text, "w\xc3\xb6rd w\xc3\xb6rd w\xc3\xb6rd ");
+    assert_int_equal(before.ended, 1);
+    assert_int_equal(f->backend->jobs, 0);
+}
+
+static void replies(void **state)
+{
+    struct fixture *f = *state;
+    struct heard heard, embedded = {0};
+    struct hearth_error err;
+    start(f, "");
+    call(f, &heard, "echo", "{\"a\":1}");
+    const struct work_embed embed = {.inputs = TEXT("[\"a\",\"b\"]")};
+    const struct backend_listener listener = listen_to(&embedded);
+    assert_int_equal(f->backend->calls->embed(f->backend, &embed, &listener, &embedded.job, &err),
+                     0);
+    run_until(f, has_ended, &heard);
+    assert_int_equal(heard.code, 0);
+    assert_string_equal(heard.reply, "{\"a\":1}");
+    run_until(f, has_ended, &embedded);
+    assert_true(embedded.vector[1] == 0.8f && embedded.vector[2] == 1);
+}
+
+/* Many at once, and numbers that come again. */
+static void holds_thousands(void **state)
+{
+    enum { COUNT = 3000 };
+    struct fixture *f = *state;
+    struct heard *heard = calloc(COUNT, sizeof *heard);
+    assert_non_null(heard);
+    start(f, "");
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < COUNT; i++)
+            ask(f, &heard[i], i % 3 == 0 ? "hold" : "say 1");
+        assert_int_equal(f->backend->jobs, COUNT);
+        for (int i = 0; i < COUNT; i++) {
+            if (i % 3 != 0)
+                run_until(f, has_ended, &heard[i]);
+        }
+        for (int i = 0; i < COUNT; i += 3)
+            f->backend->calls->abandon(f->backend, heard[i].job);
+        assert_answers(f);
+    }
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(heard[i].ended, i % 3 != 0);
+    assert_int_equal(f->backend->jobs, 0);
+    assert_int_equal(f->backend->restarts, 0);
+    free(heard);
+}
+
+static bool was_used(void *context)
+{
+    return ((struct fixture *)context)->uses >= 2;
+}
+
+static void tells_its_figures(void **state)
+{
+    struct fixture *f = *state;
+    struct local_options options = options_for(f, "");
+    struct heard heard;
+    options.hang_ns = SECOND / 5;
+    start_with(f, &options);
+    ask(f, &heard, "wait");
+    run_until(f, was_used, f);
+    assert_int_equal(f->backend->use.running, 1);
+    /* what the system says, not the one byte that it says itself */
+    assert_true(f->backend->use.private_bytes > 10000);
+    f->backend->calls->abandon(f->backend, heard.job);
+}
+
+static void threads_outlive_workers(void **state)
+{
+    struct fixture *f = *state;
+    struct heard heard;
+    start(f, "");
+    f->backend->calls->threads(f->backend, 3);
+    f->backend->calls->shed(f->backend, 1000);
+    for (int i = 0; i < 2; i++) {
+        call(f, &heard, "threads", "{}");
+        run_until(f, has_ended, &heard);
+        assert_string_equal(heard.reply, "3");
+        ask(f, &heard, "killed");
+        run_until(f, has_ended, &heard);
+    }
+}
+
+static void abandons(void **state)
+{
+    struct fixture *f = *state;
+    struct heard unsent, waiting, running, inside, at_end;
+    start(f, "slowly");
+    ask(f, &unsent, "say 1");
+    ask(f, &inside, "say 5");
+    inside.abandon_at_text = f->backend;
+    f->backend->calls->abandon(f->backend, unsent.job);
+    run_until(f, is_ready, f);
+    ask(f, &waiting, "hold");
+    ask(f, &running, "wait");
+    run_until(f, has_begun, &running);
+    f->backend->calls->abandon(f->backend, waiting.job);
+    f->backend->calls->abandon(f->backend, running.job);
+    ask(f, &at_end, "say 1");
+    at_end.abandon_at_end = f->backend;
+    run_until(f, has_ended, &at_end);
+    assert_answers(f);
+    assert_int_equal(unsent.begun + unsent.ended, 0);
+    assert_int_equal(waiting.begun + waiting.ended, 0);
+    assert_int_equal(running.ended, 0);
+    assert_int_equal(inside.texts, 1);
+    assert_int_equal(inside.ended, 0);
+    assert_int_equal(f->backend->jobs, 0);
+    assert_int_equal(f->backend->restarts, 0);
+}
+
+/* ---- ends ---- */
+
+static void destroyed_while_it_loads(void **state)
+{
+    struct fixture *f = *state;
+    struct heard heard;
+    start(f, "silent");
+    ask(f, &heard, "say 1");
+    destroy(f);
+    run_until(f, has_ended, &heard);
+    assert_cause(&heard, HEARTH_E_CANCELLED, "fake was unloaded");
+    assert_int_equal(f->states, 0);
+}
+
+static void destroyed_from_inside(void **state)
+{
+    struct fixture *f = *state;
+    struct heard first, second, abandoned;
+    start(f, "");
+    ask(f, &second, "wait");
+    ask(f, &abandoned, "wait");
+    ask(f, &first, "say 100");
+    first.destroy_at_text = f->backend;
+    run_until(f, has_ended, &first);
+    run_until(f, has_ended, &second);
+    f->backend = NULL;
+    assert_int_equal(first.texts, 1);
+    assert_cause(&first, HEARTH_E_CANCELLED, "unloaded");
+    assert_cause(&second, HEARTH_E_CANCELLED, "unloaded");
+}
+
+static void drained_when_answers_end(void **state)
+{
+    struct fixture *f = *state;
+    struct heard running, waiting, late = {0};
+    struct hearth_error err;
+    start(f, "slowly");
+    ask(f, &running, "say 2");
+    ask(f, &waiting, "wait");
+    f->inside = true;
+    f->backend->calls->drain(f->backend, 2 * SECOND);
+    f->inside = false;
+    assert_int_equal(try_ask(f, &late, "", "say 1", &err), HEARTH_E_STATE);
+    run_until(f, has_ended, &waiting); /* cancelled, near the end of the time */
+    assert_int_equal(waiting.code, HEARTH_E_CANCELLED);
+    assert_int_equal(running.code, 0);
+    assert_int_equal(running.texts, 2);
+    run_until(f, is_over, f);
+    assert_int_equal(f->state, BACKEND_ENDED);
+    assert_int_equal(f->backend->process, 0);
+}
+
+static void drained_though_it_hangs(void **state)
+{
+    struct fixture *f = *state;
+    struct heard heard;
+    uint64_t begun = os_monotonic_ns();
+    start(f, "");
+    ask(f, &heard, "hang");
+    run_until(f, has_begun, &heard);
+    kill(f->backend->process, SIGSTOP);
+    f->backend->calls->drain(f->backend, SECOND / 2);
+    run_until(f, is_over, f);
+    run_until(f, has_ended, &heard);
+    assert_int_equal(f->state, BACKEND_ENDED);
+    assert_int_equal(heard.code, HEARTH_E_CANCELLED);
+    assert_true(os_monotonic_ns() - begun < 5 * SECOND);
+}
+
+static void drained_when_there_is_nothing(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "silent");
+    f->backend->calls->drain(f->backend, 20 * SECOND);
+    assert_true(run_for(f, is_over, f, 5 * SECOND));
+    assert_int_equal(f->state, BACKEND_ENDED);
+}
+
+/* ---- loads that fail ---- */
+
+static void fails_to_load(void **state)
+{
+    static const struct {
+        const char *how, *error;
+    } ways[] = {
+        {"fail", "architecture \"fake\" is not known"}, {"crash", "crashed (SIGSEGV)"},
+        {"exit", "ended by itself, with code 3"},       {"garbage", "said what no worker says"},
+        {"not a number", "said what no worker says"},
+    };
+    struct fixture *f = *state;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct heard heard, late = {0};
+        struct hearth_error err;
+        f->state = BACKEND_LOADING;
+        start(f, ways[i].how);
+        ask(f, &heard, "say 1");
+        run_until(f, has_ended, &heard);
+        assert_int_equal(f->state, BACKEND_FAILED);
+        if (!strstr(f->error, ways[i].error))
+            fail_msg("%s: %s", ways[i].how, f->error);
+        assert_string_equal(heard.cause, f->error);
+        assert_true(try_ask(f, &late, "", "say 1", &err) < 0);
+        assert_string_equal(err.text, f->error);
+        assert_int_equal(f->backend->restarts, 0);
+        destroy(f);
+    }
+}
+
+/* The system kills for memory; the next one may have room. */
+static void killed_once_while_it_loads(void **state)
+{
+    struct fixture *f = *state;
+    start(f, "killed once");
+    assert_answers(f);
+    assert_int_equal(f->backend->restarts, 1);
+}
+
+static void says_nothing_while_it_loads(void **state)
+{
+    struct fixture *f = *state;
+    struct local_options options = options_for(f, "silent");
+    options.hang_ns = SECOND / 5;
+    start_with(f, &options);
+    run_until(f, is_over, f);
+    assert_int_equal(f->state, BACKEND_FAILED);
+    assert_non_null(strstr(f->error, "said nothing"));
+}
+
+static void fails_to_load_again(void **state)
+{
+    struct fixture *f = *state;
+    struct heard begun, waiting;
+    start(f, "fail again");
+    ask(f, &begun, "crash");
+    ask(f, &waiting, "say 1");
+    run_until(f, has_ended, &waiting);
+    assert_cause(&begun, HEARTH_E_IO, "crashed (SIGSEGV)");
+    assert_cause(&waiting, HEARTH_E_UNSUPPORTED, "is not known");
+    assert_int_equal(f->state, BACKEND_FAILED);
+}
+
+static void no_program(void **state)
+{
+    struct fixture *f = *state;
+    struct hearth_error err;
+    struct local_options options = options_for(f, "");
+    options.program = "/nonexistent/worker";
+    assert_true(local_start(f->base, &options, &f->backend, &err) < 0);
+    assert_true(strlen(err.text) > 0);
+    options = options_for(f, "");
+    options.fd_count = 0;
+    assert_int_equal(local_start(f->base, &options, &f->backend, &err), HEARTH_E_ARGUMENT);
+}
+
+/* ---- workers that die ---- */
+
+static void dies_and_comes_back(void **state)
+{
+    static const struct {
+        const char *how;
+        int code;
+        const char *cause;
+    } ways[] = {
+        {"crash", HEARTH_E_IO, "crashed (SIGSEGV)"},
+        {"killed", HEARTH_E_MEMORY, "memory ran out"},
+        {"ended", HEARTH_E_IO, "ended from outside (SIGTERM)"},
+        {"exit", HEARTH_E_IO, "ended by itself, with code 0"},
+    };
+    struct fixture *f = *state;
+    start(f, "");
+    for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct heard broken, other, waiting;
+        char reply[64];
+        ask(f, &other, "wait");
+        ask(f, &waiting, "hold");
+        ask(f, &broken, ways[i].how);
+        run_until(f, has_ended, &broken);
+        assert_cause(&broken, ways[i].code, ways[i].cause);
+        run_until(f, has_ended, &other);
+        assert_cause(&other, ways[i].code, ways[i].cause);
+        assert_answers(f);
+        assert_int_equal(waiting.ended, 0);
+        f->backend->calls->abandon(f->backend, waiting.job);
+        assert_int_equal(f->backend->restarts, i + 1);
+        snprintf(reply, sizeof reply, "\"pid\":%d}", f->backend->process);
+        assert_non_null(strstr(f->backend->ready.data, reply));
+    }
+}
+
+/* Requests that the dead one had not begun are asked again; calls that change something are not. */
+static void asks_again(void **state)
+{
+    struct fixture *f = *state;
+    struct heard crash, ask_again, call_again, append, paused;
+    start(f, "slowly");
+    ask(f, &crash, "crash");
+    ask(f, &ask_again, "say 1");
+    call(f, &call_again, "session", "{\"key\":\"a\"}");
+    call(f, &append, "append", "{\"key\":\"a\"}");
+    ask(f, &paused, "wait");
+    f->backend->calls->pause(f->backend, paused.job, true);
+    run_until(f, has_ended, &append);
+    assert_cause(&append, HEARTH_E_IO, "it is not known whether");
+    run_until(f, has_ended, &ask_again);
+    assert_int_equal(ask_again.code, 0);
+    run_until(f, has_ended, &call_again);
+    assert_string_equal(call_again.reply, "{\"key\":\"a\"}");
+    run_until(f, has_begun, &paused);
+    f->backend->calls->abandon(f->backend, paused.job);
+}
+
+/* One that kills each worker before it begins does not go on for ever. */
+static void asks_again_not_for_ever(void **state)
+{
+    struct fixture *f = *state;
+    struct heard heard;
+    start(f, "");
+    ask(f, &heard, "crash before");
+    run_until(f, has_ended, &heard);
+    assert_cause(&heard, HEARTH_E_IO, "crashed");
+    assert_int_equal(f->backend->restarts, 2);
+    assert_answers(f);
+}
+
+static void pauses_grow(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t begun = os_monotonic_ns();
+    start(f, "idle crash");
+    while (f->backend->restarts < 3)
+        run_once(f);
+    uint64_t took = os_monotonic_ns() - begun; /* at once, 1 s, 2 s */
+    assert_true(took > 2900 * (SECOND / 1000) && took < 8 * SECOND);
+}
+
+static void sets_aside(void **state)
+{
+    struct fixture *f = *state;
+    struct heard heard, other;
+    struct hearth_error err;
+    start(f, "");
+    for (int i = 0; i < 2; i++) {
+        ask_in(f, &heard, "bad one", "crash");
+        run_until(f, has_ended, &heard);
+        assert_answers(f);
+    }
+    assert_int_equal(try_ask(f, &heard, "bad one", "say 1", &err), HEARTH_E_STATE);
+    assert_non_null(strstr(err.text, "set aside"));
+    ask_in(f, &other, "good one", "say 1");
+    run_until(f, has_ended, &other);
+    assert_int_equal(other.code, 0);
+    call(f, &other, "reset", "{\"key\":\"bad one\"}");
+    run_until(f, has_ended, &other);
+    ask_in(f, &heard, "bad one", "say 1");
+    run_until(f, has_ended, &heard);
+    assert_int_equal(heard.code, 0);
+}
+
+/* Not where it was killed from outside, nor where it was answered in between. */
+static void sets_nobody_aside_without_cause(void **state)
+{
+    static const char *const ways[] = {"crash",  "say 1", "crash", "killed",
+                                       "killed", "say 1", "crash", "say 1"};
+    struct fixture *f = *state;
+    start(f, "");
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct heard heard;
+        ask_in(f, &heard, "key", ways[i]);
+        run_until(f, has_ended, &heard);
+        assert_answers(f);
+    }
+}
+
+static void sets_requests_without_a_session_aside(void **state)
+{
+    struct fixture *f = *state;
+    struct heard heard;
+    struct hearth_error err;
+    start(f, "");
+    for (int i = 0; i < 2; i++) {
+        ask(f, &heard, "crash");
+        run_until(f, has_ended, &heard);
+        assert_answers(f);
+    }
+    assert_int_equal(try_ask(f, &heard, "", "crash", &err), HEARTH_E_STATE);
+    assert_non_null(strstr(err.text, "crashed twice"));
+}
+
+static void file_cut_short(void **state)
+{
+    struct fixture *f = *state;
+    struct heard heard, waiting, late = {0};
+    struct hearth_error err;
+    start(f, "");
+    ask(f, &heard, "cut");
+    ask(f, &waiting, "say 1");
+    run_until(f, has_ended, &waiting);
+    assert_cause(&heard, HEARTH_E_IO, "the model file changed");
+    assert_cause(&waiting, HEARTH_E_IO, "the model file changed");
+    assert_int_equal(f->state, BACKEND_FAILED);
+    assert_int_equal(f->backend->restarts, 0);
+    assert_int_equal(try_ask(f, &late, "", "say 1", &err), HEARTH_E_IO);
+}
+
+/* ---- workers that hang or misbehave ---- */
+
+static void hangs(void **state)
+{
+    struct fixture *f = *state;
+    struct local_options options = options_for(f, "");
+    struct heard heard;
+    options.hang_ns = SECOND / 4;
+    start_with(f, &options);
+    ask(f, &heard, "hang");
+    run_until(f, has_ended, &heard);
+    assert_cause(&heard, HEARTH_E_IO, "did not answer");
+    assert_answers(f);
+    int process = f->backend->process;
+    kill(process, SIGSTOP); /* while nothing is asked */
+    while (f->backend->restarts < 2)
+        run_once(f);
+    assert_answers(f);
+    assert_int_not_equal(f->backend->process, process);
+}
+
+/* It is slow, not dead: as long as it answers pings it may take its time. */
+static void waits_for_the_slow(void **state)
+{
+    struct fixture *f = *state;
+    struct local_options options = options_for(f, "");
+    struct heard heard;
+    options.hang_ns = SECOND / 5;
+    start_with(f, &options);
+    ask(f, &heard, "wait");
+    run_for(f, never, NULL, SECOND);
+    assert_int_equal(heard.ended, 0);
+    assert_int_equal(f->backend->restarts, 0);
+    /* a daemon that stood still itself blames nobody */
+    run_until(f, has_begun, &heard);
+    usleep(1000000);
+    run_for(f, never, NULL, SECOND / 2);
+    assert_int_equal(f->backend->restarts, 0);
+    f->backend->calls->abandon(f->backend, heard.job);
+}
+
+static void misbehaves(void **state)
+{
+    static const char *const ways[] = {
+        "bad: unknown number", "bad: text first", "bad: begin twice", "bad: end twice",
+        "bad: bad text",       "bad: bad tokens", "bad: garbage",     "bad: huge",
+        "bad: ready again",    "bad: pong",       "bad: reply",       "bad: unknown type",
+        "bad: descriptor",     "close",
+    };
+    struct fixture *f = *state;
+    start(f, "");
+    for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++) {
+        struct heard heard, other;
+        uint32_t before = f->backend->restarts;
+        ask(f, &other, "wait");
+        ask(f, &heard, ways[i]);
+        run_until(f, has_ended, &other);
+        if (other.code != HEARTH_E_IO ||
+            !strstr(other.cause, i < sizeof ways / sizeof *ways - 1 ? "said what no worker says"
+                                                                    : "closed its socket"))
+            fail_msg("%s: %d %s", ways[i], other.code, other.cause);
+        run_until(f, has_ended, &heard);
+        assert_int_equal(heard.ended, 1);
+        assert_answers(f);
+        assert_true(f->backend->restarts > before);
+    }
+}
+
+/* ---- probes ---- */
+
+struct probed {
+    unsigned count;
+    int code;
+    char text[512];
+};
+
+static void on_probed(void *context, int code, struct text text)
+{
+    struct probed *probed = context;
+    assert_false(current->inside);
+    probed->count++;
+    probed->code = code;
+    snprintf(probed->text, sizeof probed->text, "%.*s", TEXT_ARGS(text));
+}
+
+static bool was_probed(void *context)
+{
+    return ((struct probed *)context)->count > 0;
+}
+
+static struct local_probe *probe(struct fixture *f, struct probed *probed, const char *how)
+{
+    struct local_options options = options_for(f, how);
+    struct local_probe *started;
+    struct hearth_error err;
+    *probed = (struct probed){0};
+    f->inside = true;
+    assert_int_equal(local_probe_start(f->base, &options, on_probed, probed, &started, &err), 0);
+    f->inside = false;
+    return started;
+}
+
+static void probes(void **state)
+{
+    static const struct {
+        const char *how;
+        int code;
+        const char *text;
+    } ways[] = {
+        {"", 0, "\"fake\""},
+        {"fail", HEARTH_E_UNSUPPORTED, "is not known"},
+        {"crash", HEARTH_E_IO, "crashed (SIGSEGV)"},
+        {"exit", HEARTH_E_IO, "with code 3"},
+        {"garbage", HEARTH_E_IO, "said what no worker says"},
+    };
+    struct fixture *f = *state;
+    struct probed probed[sizeof ways / sizeof *ways], cancelled;
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        probe(f, &probed[i], ways[i].how);
+    local_probe_cancel(probe(f, &cancelled, "silent"));
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
+        run_until(f, was_probed, &probed[i]);
+        if (probed[i].code != ways[i].code || !strstr(probed[i].text, ways[i].text))
+            fail_msg("%s: %d %s", ways[i].how, probed[i].code, probed[i].text);
+    }
+    run_until(f, is_alone, NULL);
+    for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
+        assert_int_equal(probed[i].count, 1);
+    assert_int_equal(cancelled.count, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH(loads_and_answers),
+        WITH(replies),
+        WITH(holds_thousands),
+        WITH(tells_its_figures),
+        WITH(threads_outlive_workers),
+        WITH(abandons),
+        WITH(destroyed_while_it_loads),
+        WITH(destroyed_from_inside),
+        WITH(drained_when_answers_end),
+        WITH(drained_though_it_hangs),
+        WITH(drained_when_there_is_nothing),
+        WITH(fails_to_load),
+        WITH(killed_once_while_it_loads),
+        WITH(says_nothing_while_it_loads),
+        WITH(fails_to_load_again),
+        WITH(no_program),
+        WITH(dies_and_comes_back),
+        WITH(asks_again),
+        WITH(asks_again_not_for_ever),
+        WITH(pauses_grow),
+        WITH(sets_aside),
+        WITH(sets_nobody_aside_without_cause),
+        WITH(sets_requests_without_a_session_aside),
+        WITH(file_cut_short),
+        WITH(hangs),
+        WITH(waits_for_the_slow),
+        WITH(misbehaves),
+        WITH(probes),
+    };
+    os_ignore_broken_pipes();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
