@@ -243,6 +243,49 @@ static void without_memory_lines_are_lost(void **state)
     free(logged);
 }
 
+/* The tail, whole lines; `from` moves on. */
+static char *tail_of(const struct log *log, uint64_t *from)
+{
+    struct buffer lines;
+    buffer_init(&lines, LOG_TAIL_BYTES);
+    *from = log_tail(log, *from, &lines);
+    char *text = strdup(lines.data ? lines.data : "");
+    buffer_finish(&lines);
+    return text;
+}
+
+static void the_last_lines_are_kept(void **state)
+{
+    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    struct log *log = log_create(null, false, LOG_INFO);
+    uint64_t from = 0;
+    (void)state;
+    log_line(log, LOG_INFO, 0, "first", "number=%d", 1);
+    log_line(log, LOG_DEBUG, 0, "not wanted", "number=%d", 2);
+    char *text = tail_of(log, &from);
+    assert_non_null(strstr(text, "first number=1\n"));
+    assert_null(strstr(text, "not wanted"));
+    free(text);
+    log_line(log, LOG_INFO, 0, "second", "number=%d", 3);
+    text = tail_of(log, &from);
+    assert_null(strstr(text, "first"));
+    assert_non_null(strstr(text, "second number=3\n"));
+    free(text);
+    /* more than is kept: the tail begins with a whole line, and its end is there */
+    for (int i = 0; i < 10000; i++)
+        log_line(log, LOG_INFO, 0, "many", "number=%d", i);
+    text = tail_of(log, &from);
+    assert_memory_equal(text, "20", 2); /* the year of a time */
+    assert_true(strlen(text) > LOG_TAIL_BYTES - 200 && strlen(text) <= LOG_TAIL_BYTES);
+    assert_non_null(strstr(text, "number=9999\n"));
+    free(text);
+    text = tail_of(log, &from);
+    assert_string_equal(text, "");
+    free(text);
+    log_destroy(log);
+    close(null);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +297,7 @@ int main(void)
         cmocka_unit_test(a_reader_who_sleeps_costs_lines),
         cmocka_unit_test(a_reader_who_left_costs_lines),
         cmocka_unit_test(without_memory_lines_are_lost),
+        cmocka_unit_test(the_last_lines_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
