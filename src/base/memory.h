@@ -9,7 +9,7 @@ void *mem_alloc(size_t size);
 void *mem_alloc_array(size_t count, size_t size);
 void *mem_zalloc_array(size_t count, size_t size); /* zeroed */
 void *mem_realloc_array(void *old, size_t count, size_t size);
-void mem_free(void *memory); /* NULL is fine */
+void mem_free(void *memory);          /* NULL is fine */
 char *mem_string(const char *string); /* a copy */
 
 /* A zeroed object of the pointer's type. */

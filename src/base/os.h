@@ -146,9 +146,6 @@ int64_t os_unix_seconds(void);
 /* Broken-down local time of a moment, for templates that print a date. */
 struct tm;
 bool os_local_time(int64_t unix_seconds, struct tm *out);
-/* What is local, as the variable TZ has it; NULL: the system's. Before the first thread is started,
- * and before the process is confined: the zone's file is read here. */
-void os_set_time_zone(const char *name);
 
 /* ---- randomness ---- */
 bool os_random_bytes(void *bytes, size_t size); /* that nobody can guess */

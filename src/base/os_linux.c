@@ -253,15 +253,6 @@ bool os_local_time(int64_t unix_seconds, struct tm *out)
     return localtime_r(&moment, out) != NULL;
 }
 
-void os_set_time_zone(const char *name)
-{
-    if (name)
-        setenv("TZ", name, 1);
-    else
-        unsetenv("TZ");
-    tzset();
-}
-
 /* ---- threads ---- */
 
 struct os_thread {
