@@ -94,6 +94,17 @@ HEARTH_API void hearth_model_info(const struct hearth_model *model, struct heart
 HEARTH_API int hearth_model_identity(const struct hearth_model *model,
                                      char identity[HEARTH_IDENTITY_SIZE], struct hearth_error *err);
 
+/* How the states of a text's tokens become one vector. */
+enum hearth_pooling {
+    HEARTH_POOLING_MEAN = 1,
+    HEARTH_POOLING_FIRST = 2, /* the first token's */
+    HEARTH_POOLING_LAST = 3,
+};
+/* As the file says by `{architecture}.pooling_type`; the mean where it says nothing, or that there
+ * is none. HEARTH_E_UNSUPPORTED names a way that does not work. */
+HEARTH_API int hearth_model_pooling(const struct hearth_model *model, enum hearth_pooling *out,
+                                    struct hearth_error *err);
+
 /* The value of a metadata key as text: a string as it is, a number or bool as JSON writes it, an
  * array as its length in brackets. Allocated, NUL-terminated; `size` may be NULL.
  * HEARTH_E_MISSING where there is no such key. */
@@ -258,6 +269,9 @@ enum hearth_logits {
     HEARTH_LOGITS_LAST = 0, /* of the last token given */
     HEARTH_LOGITS_ALL = 1,  /* of every token given */
     HEARTH_LOGITS_NONE = 2, /* of none: more tokens of a prompt will follow */
+    /* The last hidden states in their place: see hearth_sequence_state. */
+    HEARTH_STATES_LAST = 3,
+    HEARTH_STATES_ALL = 4,
 };
 
 /* Queues tokens behind those that the sequence holds. HEARTH_E_LIMIT with the numbers where they
@@ -346,6 +360,10 @@ HEARTH_API int hearth_sequence_status(const struct hearth_sequence *sequence,
  * tokens; row r has the model's vocabulary as floats. They live until the next step or extend. */
 HEARTH_API size_t hearth_sequence_logit_rows(const struct hearth_sequence *sequence);
 HEARTH_API const float *hearth_sequence_logits(const struct hearth_sequence *sequence, size_t row);
+/* The hidden states behind the last norm, what logits are made of, in the same way; row r has the
+ * model's embedding_length floats. */
+HEARTH_API size_t hearth_sequence_state_rows(const struct hearth_sequence *sequence);
+HEARTH_API const float *hearth_sequence_state(const struct hearth_sequence *sequence, size_t row);
 
 /* ---- sampling ---- */
 

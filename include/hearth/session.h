@@ -328,8 +328,10 @@ struct hearth_embed { /* zeroed but for what is said: the defaults */
     void *context;
 };
 /* The vector of a text: the model's last hidden states, pooled as its file says
- * (`{architecture}.pooling_type`), their mean where it says nothing. Computed beside the answers.
- * HEARTH_E_LIMIT, in on_end, where the text is longer than the context. */
+ * (hearth_model_pooling). Computed beside the answers, and the same bits whatever these are.
+ * HEARTH_E_ARGUMENT for a text without tokens, HEARTH_E_UNSUPPORTED for a pooling that does not
+ * work; HEARTH_E_LIMIT, in on_end, where the text is longer than the context. `request` as for
+ * hearth_session_ask. */
 HEARTH_API int hearth_sessions_embed(struct hearth_sessions *sessions,
                                      const struct hearth_embed *embed,
                                      struct hearth_request **request, struct hearth_error *err);

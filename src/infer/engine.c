@@ -283,7 +283,7 @@ void hearth_sequence_close(struct hearth_sequence *sequence)
     engine->sequence_count--;
     kv_table_finish(&sequence->table);
     mem_free(sequence->ids);
-    mem_free(sequence->wants_logits);
+    mem_free(sequence->wants);
     mem_free(sequence->held);
     mem_free(sequence);
 }
@@ -316,13 +316,35 @@ static int reserve_queue(struct hearth_sequence *sequence, size_t count)
     uint32_t *ids = mem_realloc_array(sequence->ids, needed, sizeof *ids);
     if (ids)
         sequence->ids = ids;
-    bool *wants = mem_realloc_array(sequence->wants_logits, needed, sizeof *wants);
+    unsigned char *wants = mem_realloc_array(sequence->wants, needed, sizeof *wants);
     if (wants)
-        sequence->wants_logits = wants;
+        sequence->wants = wants;
     if (!ids || !wants)
         return HEARTH_E_MEMORY;
     sequence->queue_capacity = needed;
     return 0;
+}
+
+static enum want want_of(enum hearth_logits logits, bool last)
+{
+    switch (logits) {
+    case HEARTH_LOGITS_ALL:
+        return WANT_LOGITS;
+    case HEARTH_LOGITS_LAST:
+        return last ? WANT_LOGITS : WANT_NOTHING;
+    case HEARTH_STATES_ALL:
+        return WANT_STATE;
+    case HEARTH_STATES_LAST:
+        return last ? WANT_STATE : WANT_NOTHING;
+    case HEARTH_LOGITS_NONE:
+        break;
+    }
+    return WANT_NOTHING;
+}
+
+void sequence_drop_rows(struct hearth_sequence *sequence)
+{
+    sequence->logit_rows = sequence->state_rows = 0;
 }
 
 int hearth_sequence_extend(struct hearth_sequence *sequence, const uint32_t *ids, size_t count,
@@ -343,11 +365,10 @@ int hearth_sequence_extend(struct hearth_sequence *sequence, const uint32_t *ids
         return error_set(err, HEARTH_E_MEMORY, "no memory to queue %zu tokens", count);
     for (size_t i = 0; i < count; i++) {
         sequence->ids[sequence->queued] = ids[i];
-        sequence->wants_logits[sequence->queued] =
-            logits == HEARTH_LOGITS_ALL || (logits == HEARTH_LOGITS_LAST && i + 1 == count);
+        sequence->wants[sequence->queued] = (unsigned char)want_of(logits, i + 1 == count);
         sequence->queued++;
     }
-    sequence->logit_rows = 0;
+    sequence_drop_rows(sequence);
     sequence->failure.code = 0;
     atomic_store(&sequence->cancelled, false);
     return 0;
@@ -365,7 +386,7 @@ int hearth_sequence_truncate(struct hearth_sequence *sequence, size_t count,
         kv_table_truncate(&sequence->table, sequence->length);
     }
     drop_queue(sequence);
-    sequence->logit_rows = 0;
+    sequence_drop_rows(sequence);
     return 0;
 }
 
@@ -407,6 +428,17 @@ const float *hearth_sequence_logits(const struct hearth_sequence *sequence, size
     return forward_logits(sequence->engine->forward, sequence->first_logit_row + row);
 }
 
+size_t hearth_sequence_state_rows(const struct hearth_sequence *sequence)
+{
+    return sequence->state_rows;
+}
+
+const float *hearth_sequence_state(const struct hearth_sequence *sequence, size_t row)
+{
+    assert(row < sequence->state_rows);
+    return forward_state(sequence->engine->forward, sequence->first_state_row + row);
+}
+
 /* ---- a step ---- */
 
 /* Puts a sequence back to what it held before, without anything queued. */
@@ -415,6 +447,7 @@ static void fail_sequence(struct hearth_sequence *sequence, int code, const char
     error_set(&sequence->failure, code, "%s", cause);
     kv_table_truncate(&sequence->table, sequence->length);
     drop_queue(sequence);
+    sequence_drop_rows(sequence);
 }
 
 /* Takes up to `room` queued tokens of a sequence, with at most `logits` rows of logits. */
@@ -422,17 +455,17 @@ static void plan_run(struct hearth_sequence *sequence, size_t room, size_t *logi
 {
     size_t pending = sequence->queued - sequence->taken;
     size_t count = 0, limit = pending < room ? pending : room;
-    const bool *wants = sequence->wants_logits + sequence->taken;
-    while (count < limit && (!wants[count] || *logits > 0)) {
-        *logits -= wants[count];
-        sequence->logit_rows += wants[count];
-        count++;
+    const unsigned char *wants = sequence->wants + sequence->taken;
+    for (; count < limit && (wants[count] != WANT_LOGITS || *logits > 0); count++) {
+        *logits -= wants[count] == WANT_LOGITS;
+        sequence->logit_rows += wants[count] == WANT_LOGITS;
+        sequence->state_rows += wants[count] == WANT_STATE;
     }
     *run = (struct run){
         .ids = sequence->ids + sequence->taken,
         .count = (uint32_t)count,
         .position = sequence->length,
-        .wants_logits = wants,
+        .wants = wants,
         .table = &sequence->table,
         .cancelled = &sequence->cancelled,
     };
@@ -475,7 +508,6 @@ static void add_run(struct hearth_engine *engine, struct hearth_sequence *sequen
     int status = reserve_run(engine, sequence, run->position + run->count, &cause);
     if (status) {
         fail_sequence(sequence, status, cause.text);
-        sequence->logit_rows = 0;
         return;
     }
     engine->run_sequences[batch->run_count++] = sequence;
@@ -489,7 +521,7 @@ static void plan_step(struct hearth_engine *engine, struct batch *batch)
     *batch = (struct batch){.runs = engine->runs};
     struct hearth_sequence *sequence = engine->sequences;
     for (size_t i = 0; i < engine->sequence_count; i++, sequence = sequence->next)
-        sequence->logit_rows = 0;
+        sequence_drop_rows(sequence);
     for (int prompts = 0; prompts < 2; prompts++) {
         sequence = engine->sequences;
         for (size_t i = 0; i < engine->sequence_count; i++, sequence = sequence->next) {
@@ -503,17 +535,29 @@ static void plan_step(struct hearth_engine *engine, struct batch *batch)
         engine->sequences = engine->sequences->next;
 }
 
-static void finish_run(struct hearth_sequence *sequence, const struct run *run, size_t first_row)
+static void finish_run(struct hearth_sequence *sequence, const struct run *run)
 {
     if (atomic_load(&sequence->cancelled)) {
-        sequence->logit_rows = 0;
         fail_sequence(sequence, HEARTH_E_CANCELLED, "cancelled");
         return;
     }
-    sequence->first_logit_row = first_row;
     memcpy(sequence->held + sequence->length, run->ids, run->count * sizeof *run->ids);
     sequence->length += run->count;
     sequence->taken += run->count;
+}
+
+/* What a pass computed is theirs; each knows where its rows are. */
+static void finish_runs(struct hearth_engine *engine, const struct batch *batch)
+{
+    size_t logits = 0, states = 0;
+    for (size_t i = 0; i < batch->run_count; i++) {
+        struct hearth_sequence *sequence = engine->run_sequences[i];
+        sequence->first_logit_row = logits;
+        sequence->first_state_row = states;
+        logits += sequence->logit_rows;
+        states += sequence->state_rows;
+        finish_run(sequence, &engine->runs[i]);
+    }
 }
 
 int hearth_engine_step(struct hearth_engine *engine, size_t *tokens, struct hearth_error *err)
@@ -526,18 +570,10 @@ int hearth_engine_step(struct hearth_engine *engine, size_t *tokens, struct hear
         return 0;
     struct hearth_error cause = {0};
     int status = forward_run(engine->forward, &batch, &cause);
-    size_t first_row = 0;
-    for (size_t i = 0; i < batch.run_count; i++) {
-        struct hearth_sequence *sequence = engine->run_sequences[i];
-        size_t rows = sequence->logit_rows;
-        if (status) {
-            sequence->logit_rows = 0;
-            fail_sequence(sequence, status, cause.text);
-        } else {
-            finish_run(sequence, &engine->runs[i], first_row);
-        }
-        first_row += rows;
-    }
+    if (!status)
+        finish_runs(engine, &batch);
+    for (size_t i = 0; i < batch.run_count && status; i++)
+        fail_sequence(engine->run_sequences[i], status, cause.text);
     if (status && status != HEARTH_E_CANCELLED)
         return error_set(err, status, "%s", cause.text);
     if (tokens)

@@ -45,12 +45,16 @@ struct hearth_sequence {
     size_t held_capacity;
     /* queued tokens; those before `taken` are computed already */
     uint32_t *ids;
-    bool *wants_logits;
+    unsigned char *wants; /* enum want */
     size_t queued, taken, queue_capacity;
     size_t first_logit_row, logit_rows; /* of the last step */
+    size_t first_state_row, state_rows;
     atomic_bool cancelled;
     struct hearth_error failure; /* code 0: none */
 };
+
+/* What the last step computed for it is not to be had any more. */
+void sequence_drop_rows(struct hearth_sequence *sequence);
 
 /* Room for `count` ids in `held`; false without memory. */
 bool sequence_widen(struct hearth_sequence *sequence, size_t count);

@@ -19,8 +19,10 @@ struct forward {
     struct workspace workspace;
     struct attend attend;
     const struct batch *batch;
-    struct batch narrow;       /* of the rows whose logits are wanted, see narrow_batch() */
-    size_t logit_rows;         /* how many rows of the batch want logits */
+    struct batch narrow;       /* of the rows that are wanted, see narrow_batch() */
+    size_t logit_rows;         /* how many rows of the batch want logits, */
+    size_t state_rows;         /* and how many their state */
+    uint32_t *outputs;         /* [rows_max]: the batch's rows that want logits, then the others */
     const struct layer *layer; /* that is being computed */
     uint32_t layer_index;
 };
@@ -458,7 +460,8 @@ static void over_rows(struct forward *forward,
     pool_run(forward->options.pool, forward->batch->rows, step, forward);
 }
 
-/* Leaves the wanted rows of a run in the batch: as runs of their own, x and the angles moved up. */
+/* Leaves the wanted rows of a run in the batch: as runs of their own, x and the angles moved up.
+ * Their ids are not needed any more. */
 static void narrow_run(struct forward *forward, const struct run *run, size_t first_row)
 {
     struct workspace *work = &forward->workspace;
@@ -468,7 +471,7 @@ static void narrow_run(struct forward *forward, const struct run *run, size_t fi
     size_t angles = 2 * forward->layer->rope->pairs * sizeof(float);
     struct run *part = NULL;
     for (uint32_t i = 0; i < run->count; i++) {
-        if (!run->wants_logits[i]) {
+        if (run->wants[i] == WANT_NOTHING) {
             part = NULL;
             continue;
         }
@@ -476,6 +479,7 @@ static void narrow_run(struct forward *forward, const struct run *run, size_t fi
             part = &work->runs[narrow->run_count++];
             *part = *run;
             part->position = run->position + i;
+            part->wants = run->wants + i;
             part->count = 0;
         }
         size_t to = narrow->rows++, from = first_row + i;
@@ -485,8 +489,8 @@ static void narrow_run(struct forward *forward, const struct run *run, size_t fi
     }
 }
 
-/* Behind the keys and values of the last layer only those rows count whose logits are wanted: the
- * rest of the pass is computed for them alone. */
+/* Behind the keys and values of the last layer only those rows count that are wanted: the rest of
+ * the pass is computed for them alone. */
 static int narrow_batch(struct forward *forward, struct hearth_error *err)
 {
     const struct batch *whole = forward->batch;
@@ -512,7 +516,7 @@ static void run_query_key_value(struct forward *forward)
     over_rows(forward, rotate_and_store_row);
 }
 
-/* In the last layer, where some rows' logits are not wanted. */
+/* In the last layer, where some rows are not wanted. */
 static int run_query_key_value_narrow(struct forward *forward, struct hearth_error *err)
 {
     const struct layer *layer = forward->layer;
@@ -553,7 +557,7 @@ static int run_layer(struct forward *forward, struct hearth_error *err)
 {
     bool last = forward->layer_index + 1 == forward->options.model->shape.layer_count;
     int status = 0;
-    if (last && forward->logit_rows < forward->batch->rows)
+    if (last && forward->logit_rows + forward->state_rows < forward->batch->rows)
         status = run_query_key_value_narrow(forward, err);
     else
         run_query_key_value(forward);
@@ -577,16 +581,17 @@ static size_t columns_per_logits(const struct forward *forward)
     return floats ? 1 : 2;
 }
 
-static void prepare_logits_row(void *context, size_t row, unsigned thread)
+static void prepare_logits_row(void *context, size_t index, unsigned thread)
 {
     const struct forward *forward = context;
+    size_t row = forward->outputs[index];
     const struct model *model = forward->options.model;
     const struct workspace *work = &forward->workspace;
     const struct kernels *kernels = forward->options.kernels;
     enum activation_form form = activation_form_of(model->output.type);
     size_t n = model->shape.embedding_length, columns = columns_per_logits(forward);
     size_t bytes = activation_row_bytes(form, n);
-    char *rounded = (char *)work->activations[form] + columns * row * bytes;
+    char *rounded = (char *)work->activations[form] + columns * index * bytes;
     float *normed = workspace_scratch(work, thread);
     kernels->vector.rms_norm(workspace_row(work->x, row, n), model->output_norm,
                              model->shape.norm_eps, n, normed);
@@ -633,22 +638,53 @@ static void compute_logits_item(void *context, size_t item, unsigned thread)
     }
 }
 
+/* ---- what a pass gives ---- */
+
+/* In place. */
+static void finish_state(void *context, size_t index, unsigned thread)
+{
+    (void)thread;
+    const struct forward *forward = context;
+    const struct model *model = forward->options.model;
+    size_t n = model->shape.embedding_length;
+    float *x =
+        workspace_row(forward->workspace.x, forward->outputs[forward->logit_rows + index], n);
+    forward->options.kernels->vector.rms_norm(x, model->output_norm, model->shape.norm_eps, n, x);
+}
+
+/* The rows of the batch that are wanted. */
+static void list_outputs(struct forward *forward)
+{
+    const struct batch *batch = forward->batch;
+    uint32_t *logits = forward->outputs, *states = logits + forward->logit_rows, row = 0;
+    for (size_t i = 0; i < batch->run_count; i++) {
+        for (uint32_t j = 0; j < batch->runs[i].count; j++, row++) {
+            if (batch->runs[i].wants[j] == WANT_LOGITS)
+                *logits++ = row;
+            else if (batch->runs[i].wants[j] == WANT_STATE)
+                *states++ = row;
+        }
+    }
+}
+
 static void run_output(struct forward *forward)
 {
+    list_outputs(forward);
+    pool_run(forward->options.pool, forward->state_rows, finish_state, forward);
     if (forward->logit_rows == 0)
         return;
-    over_rows(forward, prepare_logits_row);
+    pool_run(forward->options.pool, forward->logit_rows, prepare_logits_row, forward);
     pool_run(forward->options.pool,
              items_of(forward->options.model->output.rows, logits_per_item(forward)),
              compute_logits_item, forward);
 }
 
-static size_t count_logit_rows(const struct batch *batch)
+static size_t count_rows(const struct batch *batch, enum want want)
 {
     size_t count = 0;
     for (size_t i = 0; i < batch->run_count; i++) {
         for (uint32_t j = 0; j < batch->runs[i].count; j++)
-            count += batch->runs[i].wants_logits[j];
+            count += batch->runs[i].wants[j] == want;
     }
     return count;
 }
@@ -657,7 +693,8 @@ int forward_run(struct forward *forward, const struct batch *batch, struct heart
 {
     const struct model *model = forward->options.model;
     assert(batch->rows > 0 && batch->rows <= forward->options.rows_max);
-    forward->logit_rows = count_logit_rows(batch);
+    forward->logit_rows = count_rows(batch, WANT_LOGITS);
+    forward->state_rows = count_rows(batch, WANT_STATE);
     int status = workspace_reserve_logits(&forward->workspace, forward->logit_rows, err);
     if (!status)
         status = attend_reserve(&forward->attend, batch, err);
@@ -694,6 +731,11 @@ int forward_create(const struct forward_options *options, struct forward **out,
         workspace_init(&forward->workspace, options->model, options->rows_max, threads, err);
     if (!status)
         status = attend_init(&forward->attend, &forward->options, err);
+    if (!status) {
+        forward->outputs = mem_alloc_array(options->rows_max, sizeof *forward->outputs);
+        if (!forward->outputs)
+            status = error_set(err, HEARTH_E_MEMORY, "no memory for the forward pass");
+    }
     if (status) {
         forward_destroy(forward);
         return status;
@@ -708,12 +750,19 @@ void forward_destroy(struct forward *forward)
         return;
     attend_finish(&forward->attend);
     workspace_finish(&forward->workspace);
+    mem_free(forward->outputs);
     mem_free(forward);
 }
 
 const float *forward_logits(const struct forward *forward, size_t row)
 {
     return forward->workspace.logits + row * forward->options.model->shape.vocabulary;
+}
+
+const float *forward_state(const struct forward *forward, size_t row)
+{
+    return workspace_row(forward->workspace.x, forward->outputs[forward->logit_rows + row],
+                         forward->options.model->shape.embedding_length);
 }
 
 uint64_t forward_bytes(const struct forward *forward)

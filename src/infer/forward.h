@@ -18,11 +18,18 @@
 #include "kv/kv.h"
 #include "model/model.h"
 
+/* What is wanted of a row behind the last layer. */
+enum want {
+    WANT_NOTHING,
+    WANT_LOGITS,
+    WANT_STATE, /* the normed hidden state */
+};
+
 struct run {
-    const uint32_t *ids;      /* [count] */
-    uint32_t count;           /* tokens */
-    uint32_t position;        /* of the first */
-    const bool *wants_logits; /* [count] */
+    const uint32_t *ids;        /* [count] */
+    uint32_t count;             /* tokens */
+    uint32_t position;          /* of the first */
+    const unsigned char *wants; /* [count]: enum want */
     struct kv_table *table;
     const atomic_bool *cancelled;
 };
@@ -54,6 +61,8 @@ int forward_run(struct forward *forward, const struct batch *batch, struct heart
 /* The logits of the last pass, the vocabulary's floats a row: the wanted rows of the first run,
  * then of the second, … Valid until the next pass. */
 const float *forward_logits(const struct forward *forward, size_t row);
+/* The states of the last pass in the same order, each as long as the model's embedding. */
+const float *forward_state(const struct forward *forward, size_t row);
 
 /* Bytes of the working memory that has been touched, at most. */
 uint64_t forward_bytes(const struct forward *forward);

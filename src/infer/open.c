@@ -143,6 +143,28 @@ int hearth_model_metadata(const struct hearth_model *model, const char *key, cha
     return *text ? 0 : error_set(err, HEARTH_E_MEMORY, "no memory for key %s", key);
 }
 
+/* Numbers as GGUF's writers give them. */
+int hearth_model_pooling(const struct hearth_model *model, enum hearth_pooling *out,
+                         struct hearth_error *err)
+{
+    static const char *const names[] = {"none", "mean", "cls", "last", "rank"};
+    enum { COUNT = sizeof names / sizeof names[0], NONE = 0, RANK = 4 };
+    char key[128];
+    uint32_t type = NONE;
+    snprintf(key, sizeof key, "%s.pooling_type", model->model->architecture->name);
+    int status = gguf_find(model->model->gguf, key)
+                     ? gguf_get_u32(model->model->gguf, key, 0, UINT32_MAX, &type, err)
+                     : 0;
+    if (status)
+        return status;
+    if (type >= COUNT || type == RANK)
+        return error_set(err, HEARTH_E_UNSUPPORTED,
+                         "%s is %u%s%s; 0 to 3 work: none (the mean then), mean, cls, last", key,
+                         type, type < COUNT ? ", " : "", type < COUNT ? names[type] : "");
+    *out = type == NONE ? HEARTH_POOLING_MEAN : (enum hearth_pooling)type;
+    return 0;
+}
+
 /* ---- text and tokens ---- */
 
 int hearth_tokenize(const struct hearth_model *model, const char *text, size_t size, unsigned flags,

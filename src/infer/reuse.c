@@ -66,7 +66,7 @@ void hearth_engine_rest(struct hearth_engine *engine)
 {
     struct hearth_sequence *sequence = engine->sequences;
     for (size_t i = 0; i < engine->sequence_count; i++, sequence = sequence->next)
-        sequence->logit_rows = 0;
+        sequence_drop_rows(sequence);
     forward_release(engine->forward);
     os_heap_trim();
 }

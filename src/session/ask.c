@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "session/embed.h"
 #include "session/keep.h"
 #include "session/sessions.h"
 
@@ -16,6 +17,7 @@ void request_free(struct hearth_request *request)
     hearth_stream_close(request->stream);
     json_decref(request->variables);
     buffer_finish(&request->text);
+    embed_free(request->embedding);
     mem_free(request);
 }
 
@@ -106,6 +108,15 @@ static int prepare(struct hearth_request *request, const struct hearth_ask *ask,
     return status;
 }
 
+void request_queue(struct hearth_request *request)
+{
+    struct hearth_request **last = &request->session->sessions->requests;
+    while (*last)
+        last = &(*last)->next;
+    *last = request;
+    request->session->requests++; /* a lease: from here on it is not given back */
+}
+
 int hearth_session_ask(struct hearth_session *session, const struct hearth_ask *ask,
                        struct hearth_request **out, struct hearth_error *err)
 {
@@ -131,17 +142,12 @@ int hearth_session_ask(struct hearth_session *session, const struct hearth_ask *
     request->context = ask->context;
     atomic_init(&request->cancelled, false);
     buffer_init(&request->text, ANSWER_BYTES_MAX);
-    session->requests++; /* a lease: from here on it is not given back */
     int status = prepare(request, ask, err);
     if (status) {
-        session->requests--;
         request_free(request);
         return status;
     }
-    struct hearth_request **last = &session->sessions->requests;
-    while (*last)
-        last = &(*last)->next;
-    *last = request;
+    request_queue(request);
     if (out)
         *out = request;
     return 0;

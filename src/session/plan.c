@@ -1,5 +1,6 @@
 #include "session/plan.h"
 
+#include "session/embed.h"
 #include "session/sessions.h"
 #include "session/share.h"
 
@@ -88,9 +89,11 @@ static bool give_prompt(struct hearth_request *request, size_t rows, size_t *que
     size_t from = given(request), left = history->count - from;
     size_t count = share_limit(request, from, left < rows ? left : rows);
     struct hearth_error err;
+    enum hearth_logits logits = count == left ? HEARTH_LOGITS_LAST : HEARTH_LOGITS_NONE;
+    if (request->embedding)
+        logits = embed_states(request->embedding, count == left);
     *queued = count;
-    if (count > 0 && extend(request, history->ids + from, count,
-                            count == left ? HEARTH_LOGITS_LAST : HEARTH_LOGITS_NONE, &err)) {
+    if (count > 0 && extend(request, history->ids + from, count, logits, &err)) {
         schedule_fail(request, &err);
         return false;
     }

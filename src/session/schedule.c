@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "session/embed.h"
 #include "session/keep.h"
 #include "session/overflow.h"
 #include "session/plan.h"
@@ -72,8 +73,10 @@ static size_t computed_ids(const struct hearth_request *request)
 static void put_down(struct hearth_request *request)
 {
     struct hearth_session *session = request->session;
-    drop_guesses(request);
     session->sessions->running--;
+    if (request->embedding)
+        return;
+    drop_guesses(request);
     hearth_sequence_remember(request->sequence);
     session->held = true;
     session->computed = computed_ids(request);
@@ -88,7 +91,7 @@ static void leave_behind(struct hearth_request *request)
         put_down(request);
         session->sessions->parked = false; /* what it gives back may be enough for another */
     }
-    if (request->result.stop == HEARTH_STOP_ERROR && !request->overflowed)
+    if (request->embedding || (request->result.stop == HEARTH_STOP_ERROR && !request->overflowed))
         return;
     bool said = session->history.count > request->prompt_count;
     if (said || request->result.stop != HEARTH_STOP_CANCELLED)
@@ -96,12 +99,11 @@ static void leave_behind(struct hearth_request *request)
                            NULL);
 }
 
-static void end(struct hearth_request *request, enum hearth_stop stop)
+/* What it has become, and what is left of it. */
+static void make_result(struct hearth_request *request)
 {
     struct hearth_session *session = request->session;
     struct hearth_result *result = &request->result;
-    uint64_t now = sessions_now(session->sessions);
-    result->stop = stop;
     if (request->begun) {
         result->ids = session->history.ids;
         result->id_count = session->history.count;
@@ -113,18 +115,28 @@ static void end(struct hearth_request *request, enum hearth_stop stop)
     }
     result->text = request->text.data ? request->text.data : "";
     result->text_size = request->text.size;
-    if (stop == HEARTH_STOP_STRING)
+    if (result->stop == HEARTH_STOP_STRING)
         result->stop_string = hearth_stream_stop(request->stream);
-    result->queued_ns = (request->begun ? request->begun_ns : now) - request->asked_ns;
+}
+
+static void end(struct hearth_request *request, enum hearth_stop stop)
+{
+    struct hearth_session *session = request->session;
+    uint64_t now = sessions_now(session->sessions);
+    request->result.stop = stop;
+    request->result.queued_ns = (request->begun ? request->begun_ns : now) - request->asked_ns;
+    make_result(request);
     unlink_request(request);
     share_end(request);
-    if (request->begun && stop != HEARTH_STOP_ERROR)
+    if (request->begun && stop != HEARTH_STOP_ERROR && !request->embedding)
         ahead_want(request);
     session->requests--;
     session_touch(session);
     session->opened++; /* on_end may close it */
-    if (request->on_end)
-        request->on_end(request->context, result);
+    if (request->embedding)
+        embed_end(request);
+    else if (request->on_end)
+        request->on_end(request->context, &request->result);
     request_free(request);
     hearth_session_close(session);
 }
@@ -266,6 +278,23 @@ static void note_begin(struct hearth_request *request, const struct history_prom
     share_find_stem(request);
 }
 
+/* Its text begins to be computed, or does so again after it was parked: nothing of it is kept. */
+static void start_embedding(struct hearth_request *request)
+{
+    struct hearth_sessions *set = request->session->sessions;
+    struct hearth_error err;
+    if (embed_check(request, &err)) {
+        schedule_fail(request, &err);
+        return;
+    }
+    ahead_stop(set);
+    if (!request->begun)
+        request->begun_ns = sessions_now(set);
+    request->begun = true;
+    request->state = REQUEST_READING;
+    set->running++;
+}
+
 /* Begins, or goes on after it was parked, with what is known. */
 static void start(struct hearth_request *request)
 {
@@ -316,7 +345,8 @@ static void finish(struct hearth_request *request, enum hearth_stop stop)
     const char *text;
     size_t size;
     struct hearth_error err;
-    if (stop != HEARTH_STOP_STRING && !hearth_stream_flush(request->stream, &text, &size, NULL) &&
+    bool held_back = stop != HEARTH_STOP_STRING && !request->embedding;
+    if (held_back && !hearth_stream_flush(request->stream, &text, &size, NULL) &&
         show(request, text, size, &err)) {
         schedule_fail(request, &err);
         return;
@@ -490,12 +520,10 @@ static bool make_room(struct hearth_sessions *sessions)
     return true;
 }
 
-/* What a step left of a request: the next token, an error, or nothing yet. */
-static void take_up(struct hearth_request *request)
+/* The step computed nothing for it: it ends, or is tried once more where room can be made. */
+static void take_failure(struct hearth_request *request, int status, const struct hearth_error *err)
 {
     struct hearth_sessions *set = request->session->sessions;
-    struct hearth_error err = {0};
-    int status = hearth_sequence_status(request->sequence, &err);
     if (status == HEARTH_E_CANCELLED) {
         finish(request, HEARTH_STOP_CANCELLED);
         return;
@@ -507,10 +535,12 @@ static void take_up(struct hearth_request *request)
         if (guessed || make_room(set) || set->together > 1)
             return; /* what the others held in that step is free in the next */
     }
-    if (status) {
-        schedule_fail(request, &err);
-        return;
-    }
+    schedule_fail(request, err);
+}
+
+/* What a step left of an answer: the next token, or nothing yet. */
+static void take_answer(struct hearth_request *request)
+{
     if (request->state == REQUEST_READING)
         share_remember(request);
     if (request->on_progress && request->result.prompt_ns == 0)
@@ -518,7 +548,7 @@ static void take_up(struct hearth_request *request)
                              request->prompt_count);
     if (hearth_sequence_logit_rows(request->sequence) == 0)
         return;
-    uint64_t now = sessions_now(set);
+    uint64_t now = sessions_now(request->session->sessions);
     if (request->result.prompt_ns == 0) {
         request->read_ns = now;
         request->result.prompt_ns = now - request->begun_ns;
@@ -526,6 +556,18 @@ static void take_up(struct hearth_request *request)
     request->result.answer_ns = now - request->read_ns;
     request->state = REQUEST_ANSWERING;
     draw_rows(request);
+}
+
+static void take_up(struct hearth_request *request)
+{
+    struct hearth_error err = {0};
+    int status = hearth_sequence_status(request->sequence, &err);
+    if (status)
+        take_failure(request, status, &err);
+    else if (!request->embedding)
+        take_answer(request);
+    else if (embed_take(request))
+        end(request, HEARTH_STOP_END);
 }
 
 /* Callbacks may ask, cancel and close, so the list is looked through from its beginning until a
@@ -593,7 +635,11 @@ static void admit(struct hearth_sessions *sessions)
             park(last);
         }
         sessions->parked = sessions->running > 0 && !keep_has_room(request->session);
-        if (!sessions->parked)
+        if (sessions->parked)
+            return;
+        if (request->embedding)
+            start_embedding(request);
+        else
             start(request);
     }
 }

@@ -259,8 +259,8 @@ static int check_key(const char *key, struct hearth_error *err)
     return 0;
 }
 
-static int add_session(struct hearth_sessions *sessions, const char *key,
-                       struct hearth_session **out, struct hearth_error *err)
+int session_add(struct hearth_sessions *sessions, const char *key, struct hearth_session **out,
+                struct hearth_error *err)
 {
     struct hearth_session *session = MEM_NEW(struct hearth_session);
     if (!session)
@@ -298,7 +298,7 @@ static int open_session(struct hearth_sessions *sessions, const char *key,
                         struct hearth_session **out, struct hearth_error *err)
 {
     struct hearth_session *session;
-    int status = add_session(sessions, key, &session, err);
+    int status = session_add(sessions, key, &session, err);
     if (status)
         return status;
     status = key ? keep_get(session, err) : HEARTH_E_MISSING;
@@ -412,7 +412,7 @@ int hearth_session_fork(struct hearth_session *session, size_t count, const char
     if (!status && key)
         status = check_free(session->sessions, key, err);
     if (!status)
-        status = add_session(session->sessions, key, &fork, err);
+        status = session_add(session->sessions, key, &fork, err);
     if (status)
         return status;
     status = history_copy(&fork->history, &session->history, err);
@@ -454,6 +454,26 @@ int hearth_session_configure(struct hearth_session *session,
     session->settings = *settings;
     history_set_plain(&session->history, settings->plain);
     return changed(session, 0);
+}
+
+int hearth_session_release(struct hearth_session *session, struct hearth_error *err)
+{
+    if (!keep_is_stored(session))
+        return error_set(err, HEARTH_E_STATE, "the conversation is kept in no store");
+    if (session->requests > 0)
+        return error_set(err, HEARTH_E_STATE, "the conversation \"%s\" is being answered",
+                         session->key);
+    if (session->opened > 1)
+        return error_set(err, HEARTH_E_STATE, "the conversation \"%s\" is open elsewhere",
+                         session->key);
+    int status = session->unsaved ? keep_put(session, err) : 0;
+    if (status)
+        return status;
+    if (session->held)
+        keep_spill(session);
+    session->opened = 0;
+    session_drop(session);
+    return 0;
 }
 
 int hearth_session_save(struct hearth_session *session, struct hearth_error *err)
@@ -528,6 +548,7 @@ void hearth_sessions_state(const struct hearth_sessions *sessions,
                                           .running = sessions->running,
                                           .pressure = (unsigned)sessions->pressure.level};
     for (const struct hearth_request *r = sessions->requests; r; r = r->next) {
+        out->sessions -= r->embedding != NULL;
         out->waiting += r->state == REQUEST_WAITING;
         out->paused += r->state == REQUEST_WAITING && r->paused;
     }

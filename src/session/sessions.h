@@ -18,9 +18,12 @@ enum request_state {
     REQUEST_ANSWERING, /* tokens are being drawn */
 };
 
+struct embedding;
+
 struct hearth_request {
-    struct hearth_session *session;
-    struct hearth_request *next; /* in the list of the set, by arrival */
+    struct hearth_session *session; /* of an embedding one of its own, which nobody else sees */
+    struct embedding *embedding;    /* NULL: it is for an answer */
+    struct hearth_request *next;    /* in the list of the set, by arrival */
     enum request_state state;
     bool begun; /* its prompt is in the history */
     bool background, speculates;
@@ -122,6 +125,9 @@ uint64_t sessions_now(const struct hearth_sessions *sessions);
 uint32_t sessions_context(const struct hearth_sessions *sessions); /* tokens of a conversation */
 /* It was used: to the front of the list. */
 void session_touch(struct hearth_session *session);
+/* Another one in memory, with `key` or NULL, opened once. */
+int session_add(struct hearth_sessions *sessions, const char *key, struct hearth_session **out,
+                struct hearth_error *err);
 /* Into the list of those that are awake, or asleep. */
 void session_set_awake(struct hearth_session *session, bool awake);
 /* Takes it out of memory, whatever the store has of it. */
@@ -135,6 +141,8 @@ bool session_is_busy(const struct hearth_session *session);
  * another conversation too; returns the bytes that became free. */
 uint64_t session_forget(struct hearth_session *session, size_t kept);
 
+/* Behind all others of its set; its conversation stays awake for it. */
+void request_queue(struct hearth_request *request);
 void request_free(struct hearth_request *request);
 /* Whether it is paused, or waits for another one of its conversation. */
 bool request_is_held_up(const struct hearth_request *request);

@@ -13,7 +13,7 @@ static struct hearth_request *first_of(const struct hearth_request *request)
 static size_t shared_with(const struct hearth_request *request, const struct hearth_request *other)
 {
     const struct history *history = &request->session->history;
-    if (other == request || other->state == REQUEST_WAITING)
+    if (other == request || other->state == REQUEST_WAITING || other->embedding)
         return 0;
     size_t common = history_common_ids(history, &other->session->history);
     return common < history->count ? common : history->count - 1;

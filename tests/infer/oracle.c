@@ -1,10 +1,11 @@
-/* Logits of small random models of every architecture, with every trait that it may have, against
- * what llama.cpp computed for the same files (scripts/golden.sh). */
+/* Logits and states of small random models of every architecture, with every trait that it may
+ * have, against what llama.cpp computed for the same files (scripts/golden.sh). */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -139,9 +140,94 @@ static void q8_0_keys_and_values_stay_close(void **state)
     hearth_model_close(material.model);
 }
 
+/* ---- states ---- */
+
+/* The states behind all tokens, in two chunks. */
+static float *compute_states(const struct material *material, const char *tier, size_t size)
+{
+    struct setting setting = {.tier = tier, .threads = 1};
+    struct hearth_engine *engine = timeline_open_engine(material->model, &setting);
+    struct hearth_sequence *sequence = timeline_open_sequence(engine);
+    float *states = malloc(TOKENS * size * sizeof *states);
+    assert_non_null(states);
+    for (size_t first = 0, count = PROMPT; first < TOKENS; first += count, count = TOKENS - first) {
+        assert_int_equal(
+            hearth_sequence_extend(sequence, material->ids + first, count, HEARTH_STATES_ALL, NULL),
+            0);
+        assert_int_equal(hearth_engine_step(engine, NULL, NULL), 0);
+        assert_int_equal(hearth_sequence_state_rows(sequence), count);
+        assert_int_equal(hearth_sequence_logit_rows(sequence), 0);
+        for (size_t i = 0; i < count; i++)
+            memcpy(states + (first + i) * size, hearth_sequence_state(sequence, i),
+                   size * sizeof *states);
+    }
+    hearth_sequence_close(sequence);
+    hearth_engine_close(engine);
+    return states;
+}
+
+/* The sum of the states of some tokens, with length 1. */
+static void pool(const float *states, size_t first, size_t last, size_t size, float *vector)
+{
+    double squares = 0.0;
+    for (size_t i = 0; i < size; i++) {
+        double sum = 0.0;
+        for (size_t t = first; t <= last; t++)
+            sum += states[t * size + i];
+        vector[i] = (float)sum;
+        squares += sum * sum;
+    }
+    for (size_t i = 0; i < size; i++)
+        vector[i] = (float)(vector[i] / sqrt(squares));
+}
+
+/* Three vectors: the mean, the first token's, the last's. */
+static float *load_vectors(const char *name, size_t size)
+{
+    char path[1024];
+    float *vectors = malloc(3 * size * sizeof *vectors);
+    assert_non_null(vectors);
+    snprintf(path, sizeof path, "%s/embeddings/%s.f32", HEARTH_GOLDEN_DIR, name);
+    FILE *file = fopen(path, "rb");
+    if (!file)
+        fail_msg("cannot open %s", path);
+    assert_int_equal(fread(vectors, sizeof *vectors, 3 * size + 1, file), 3 * size);
+    fclose(file);
+    return vectors;
+}
+
+static void states_are_those_of_llama_cpp(void **state)
+{
+    const char *name = *state;
+    static struct material material;
+    static const size_t pooled[3][2] = {{0, TOKENS - 1}, {0, 0}, {TOKENS - 1, TOKENS - 1}};
+    struct hearth_model_info info;
+    load(&material, name);
+    hearth_model_info(material.model, &info);
+    size_t size = info.embedding_length;
+    float *theirs = load_vectors(name, size), *ours = malloc(size * sizeof *ours);
+    assert_non_null(ours);
+    for (size_t i = 0; timeline_tier(i); i++) {
+        if (!timeline_has_tier(material.model, timeline_tier(i)))
+            continue;
+        float *states = compute_states(&material, timeline_tier(i), size);
+        for (size_t p = 0; p < 3; p++) {
+            pool(states, pooled[p][0], pooled[p][1], size, ours);
+            double apart = distance(ours, theirs + p * size, size);
+            if (!(apart < tolerance))
+                fail_msg("%s, pooled by way %zu, is %g away", name, p, apart);
+        }
+        free(states);
+    }
+    free(ours);
+    free(theirs);
+    hearth_model_close(material.model);
+}
+
 #define CASE(name)                                                                                 \
+    {"logits are those of llama.cpp: " name, logits_are_those_of_llama_cpp, NULL, NULL, name},     \
     {                                                                                              \
-        "logits are those of llama.cpp: " name, logits_are_those_of_llama_cpp, NULL, NULL, name    \
+        "states are those of llama.cpp: " name, states_are_those_of_llama_cpp, NULL, NULL, name    \
     }
 
 int main(void)

@@ -213,7 +213,8 @@ static void add_tokenizer(struct maker *maker)
     free(texts);
 }
 
-void tiny_model_write(const struct tiny_model *model, char path[TEST_PATH_MAX])
+static void write_model(const struct tiny_model *model, const uint32_t *pooling,
+                        char path[TEST_PATH_MAX])
 {
     struct maker maker = {.model = model, .random = random_from_seed(model->seed)};
     maker.names = calloc(3 + 13 * (size_t)model->layers, sizeof *maker.names);
@@ -221,6 +222,8 @@ void tiny_model_write(const struct tiny_model *model, char path[TEST_PATH_MAX])
         abort();
     gguf_writer_init(&maker.writer);
     add_keys(&maker);
+    if (pooling)
+        add_number(&maker, "pooling_type", *pooling);
     add_tokenizer(&maker);
     add_matrix(&maker, "token_embd.weight", model->vocabulary, model->embedding);
     add_matrix(&maker, "output.weight", model->vocabulary, model->embedding);
@@ -231,4 +234,15 @@ void tiny_model_write(const struct tiny_model *model, char path[TEST_PATH_MAX])
     test_write_file(path, gguf_writer_bytes(&maker.writer));
     gguf_writer_finish(&maker.writer);
     free(maker.names);
+}
+
+void tiny_model_write(const struct tiny_model *model, char path[TEST_PATH_MAX])
+{
+    write_model(model, NULL, path);
+}
+
+void tiny_model_write_pooled(const struct tiny_model *model, uint32_t pooling,
+                             char path[TEST_PATH_MAX])
+{
+    write_model(model, &pooling, path);
 }

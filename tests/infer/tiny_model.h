@@ -19,5 +19,8 @@ struct tiny_model {
 
 /* Writes the file and gives its path, which the caller removes. */
 void tiny_model_write(const struct tiny_model *model, char path[TEST_PATH_MAX]);
+/* With a key that says how embeddings are pooled. */
+void tiny_model_write_pooled(const struct tiny_model *model, uint32_t pooling,
+                             char path[TEST_PATH_MAX]);
 
 #endif

@@ -1,5 +1,6 @@
 #include "alone.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -97,4 +98,33 @@ enum hearth_stop alone_answer(struct alone *alone, const uint32_t *ids, size_t c
     hearth_sampler_close(sampler);
     hearth_sequence_close(sequence);
     return stop;
+}
+
+void alone_embed(struct alone *alone, const char *text, size_t size, float *vector)
+{
+    struct hearth_sequence *sequence;
+    struct hearth_model_info info;
+    struct hearth_error err;
+    uint32_t *ids;
+    size_t count;
+    double squares = 0.0;
+    hearth_model_info(alone->model, &info);
+    double *sum = calloc(info.embedding_length, sizeof *sum);
+    if (!sum)
+        abort();
+    check(hearth_tokenize(alone->model, text, size, HEARTH_ADD_SPECIAL, &ids, &count, &err), &err);
+    check(hearth_sequence_open(alone->engine, 0, &sequence, &err), &err);
+    for (size_t i = 0; i < count; i++) {
+        check(hearth_sequence_extend(sequence, ids + i, 1, HEARTH_STATES_ALL, &err), &err);
+        check(hearth_engine_step(alone->engine, NULL, &err), &err);
+        for (uint32_t d = 0; d < info.embedding_length; d++)
+            sum[d] += (double)hearth_sequence_state(sequence, 0)[d];
+    }
+    for (uint32_t d = 0; d < info.embedding_length; d++)
+        squares += sum[d] * sum[d];
+    for (uint32_t d = 0; d < info.embedding_length; d++)
+        vector[d] = (float)(sum[d] / sqrt(squares));
+    hearth_free(ids);
+    free(sum);
+    hearth_sequence_close(sequence);
 }

@@ -26,4 +26,7 @@ enum hearth_stop alone_answer(struct alone *alone, const uint32_t *ids, size_t c
                               const struct hearth_sampling *sampling, uint32_t max_tokens,
                               uint32_t context_max, struct buffer *text);
 
+/* The mean of the states of a text's tokens with length 1, as long as the model's embedding. */
+void alone_embed(struct alone *alone, const char *text, size_t size, float *vector);
+
 #endif

@@ -1,8 +1,8 @@
-/* The simulator: from one seed, conversations are opened, asked, cancelled, forked, edited and
- * forgotten, left idle, starved of memory, kept on a disk that fails, and found again by another
- * run of the program, by a clock of its own, on a tiny model. Whatever happens, each answer is the
- * one that its prompt gets alone, each history is what was said (after failures: at some moment
- * before), and all memory comes back.
+/* The simulator: from one seed, texts are embedded, and conversations are opened, asked, cancelled,
+ * forked, edited and forgotten, paused, released, left idle, starved of memory, kept on a disk that
+ * fails, and found again by another run of the program, by a clock of its own, on a tiny model.
+ * Whatever happens, each answer is the one that its prompt gets alone, each history is what was
+ * said (after failures: at some moment before), and all memory comes back.
  *
  *     sim [--verbose] FIRST [LAST]     the seeds from FIRST to LAST
  *
@@ -24,6 +24,7 @@
 #include "support/folder.h"
 
 #define TALKS 24
+#define EMBEDDING 64
 #define SAID_MAX 64
 #define VERSIONS_MAX 512
 #define STEPS_MAX 20000 /* more without an end: something hangs */
@@ -60,10 +61,19 @@ struct asked {
     struct hearth_sampling sampling;
     uint32_t max_tokens;
     size_t cancel_after; /* bytes of text; SIZE_MAX: never */
-    bool may_be_cancelled;
+    bool may_be_cancelled, paused;
     char streamed[4096]; /* not allocated while allocations fail */
     size_t streamed_size;
     struct asked *next;
+};
+
+/* A text that is embedded. */
+struct embedded {
+    struct world *world;
+    struct hearth_request *request; /* NULL when it has ended */
+    bool may_be_cancelled, paused;
+    char text[512];
+    struct embedded *next;
 };
 
 struct world {
@@ -80,6 +90,7 @@ struct world {
     bool starved; /* allocations fail now and then */
     bool stored;  /* there is a store */
     bool worn;    /* its disk fails now and then */
+    bool pauses;  /* readers are slow now and then */
     char folder[TEST_FOLDER_MAX];
     struct hearth_store *store;
     struct os_file_faults faults;
@@ -88,6 +99,7 @@ struct world {
     struct hearth_sessions_options options;
     struct talk talks[TALKS];
     struct asked *asked;
+    struct embedded *embedded;
     size_t answers; /* that were compared */
 };
 
@@ -235,9 +247,18 @@ static void make_text(struct world *world, char text[64])
 
 /* ---- answers ---- */
 
+static void pause(struct asked *asked, bool paused)
+{
+    say(asked->world, "%s \"%s\"", paused ? "pause" : "go on with", asked->talk->key);
+    asked->paused = paused;
+    hearth_request_pause(asked->request, paused);
+}
+
 static void take_text(void *context, const char *text, size_t size)
 {
     struct asked *asked = context;
+    if (asked->paused)
+        wrong(asked->world, "\"%s\" says something in a pause", asked->talk->key);
     if (asked->streamed_size + size > sizeof asked->streamed)
         wrong(asked->world, "the answer of \"%s\" does not end", asked->talk->key);
     memcpy(asked->streamed + asked->streamed_size, text, size);
@@ -246,6 +267,8 @@ static void take_text(void *context, const char *text, size_t size)
         asked->may_be_cancelled = true;
         hearth_request_cancel(asked->request);
     }
+    if (asked->world->pauses && chance(asked->world, 2))
+        pause(asked, true);
 }
 
 /* The prompt is the rendering of what was said, whatever ids it was kept as. */
@@ -338,6 +361,7 @@ static void take_end(void *context, const struct hearth_result *result)
     note_version(talk);
     check_history(asked->world, talk, asked->session);
     asked->request = NULL;
+    asked->paused = false;
     talk->asked--;
     if (talk->leaving && talk->asked == 0)
         talk_forget(talk);
@@ -485,6 +509,70 @@ static void ask(struct world *world, struct talk *talk)
     world->asked = asked;
 }
 
+static void take_vector(void *context, const float *vector, size_t dimensions, size_t tokens,
+                        const struct hearth_error *error)
+{
+    struct embedded *embedded = context;
+    struct world *world = embedded->world;
+    float expected[EMBEDDING];
+    mem_fail_nth(0);
+    embedded->request = NULL;
+    say(world, "  a vector of %zu tokens: %s", tokens, error ? error->text : "");
+    if (!error) {
+        alone_embed(world->alone, embedded->text, strlen(embedded->text), expected);
+        if (dimensions != EMBEDDING || memcmp(vector, expected, sizeof expected) != 0)
+            wrong(world, "the vector of %s is another one than alone", embedded->text);
+        return;
+    }
+    bool starved = error->code == HEARTH_E_MEMORY || error->code == HEARTH_E_LIMIT;
+    if (!(world->starved && starved) &&
+        !(error->code == HEARTH_E_CANCELLED && embedded->may_be_cancelled) &&
+        !(error->code == HEARTH_E_LIMIT && tokens > world->context_max))
+        wrong(world, "%s was not embedded: %s", embedded->text, error->text);
+}
+
+static void embed(struct world *world)
+{
+    struct embedded *embedded = calloc(1, sizeof *embedded);
+    struct hearth_error err;
+    if (!embedded)
+        abort();
+    for (size_t parts = 1 + below(world, 6); parts > 0; parts--)
+        make_text(world, embedded->text + strlen(embedded->text));
+    embedded->world = world;
+    const struct hearth_embed what = {
+        .text = embedded->text,
+        .size = strlen(embedded->text),
+        .background = chance(world, 30),
+        .on_end = take_vector,
+        .context = embedded,
+    };
+    say(world, "embed %s", embedded->text);
+    starve(world);
+    int status = hearth_sessions_embed(world->sessions, &what, &embedded->request, &err);
+    if (!went_well(world, status, &err)) {
+        free(embedded);
+        return;
+    }
+    embedded->next = world->embedded;
+    world->embedded = embedded;
+}
+
+static void disturb_embedding(struct world *world)
+{
+    for (struct embedded *embedded = world->embedded; embedded; embedded = embedded->next) {
+        if (!embedded->request || !chance(world, 30))
+            continue;
+        if (world->pauses && chance(world, 80)) {
+            embedded->paused = !embedded->paused;
+            hearth_request_pause(embedded->request, embedded->paused);
+            continue;
+        }
+        embedded->may_be_cancelled = true;
+        hearth_request_cancel(embedded->request);
+    }
+}
+
 static void cancel_one(struct world *world)
 {
     for (struct asked *asked = world->asked; asked; asked = asked->next) {
@@ -495,6 +583,45 @@ static void cancel_one(struct world *world)
         hearth_request_cancel(asked->request);
         return;
     }
+}
+
+static void pause_some(struct world *world)
+{
+    for (struct asked *asked = world->asked; asked; asked = asked->next) {
+        if (asked->request && chance(world, 30))
+            pause(asked, !asked->paused);
+    }
+}
+
+static void end_pauses(struct world *world)
+{
+    world->pauses = false;
+    for (struct asked *asked = world->asked; asked; asked = asked->next) {
+        if (asked->request)
+            pause(asked, false);
+    }
+    for (struct embedded *embedded = world->embedded; embedded; embedded = embedded->next) {
+        if (embedded->request)
+            hearth_request_pause(embedded->request, false);
+    }
+}
+
+/* Everything about it goes to the store, where another program could find it. */
+static void release_talk(struct world *world, struct talk *talk)
+{
+    struct hearth_error err = {0};
+    if (!talk->session)
+        return;
+    say(world, "release \"%s\"", talk->key);
+    starve(world);
+    int status = hearth_session_release(talk->session, &err);
+    mem_fail_nth(0);
+    if (!status)
+        talk->session = NULL;
+    bool refused = !world->stored || !talk->key[0] || talk->asked > 0;
+    bool may_fail = world->starved || world->worn;
+    if ((status == HEARTH_E_STATE) != refused || (status && !refused && !may_fail))
+        wrong(world, "\"%s\" was released with %d: %s", talk->key, status, err.text);
 }
 
 static void truncate(struct world *world, struct talk *talk)
@@ -647,6 +774,8 @@ static void end_program(struct world *world)
     struct hearth_engine_memory memory;
     for (struct asked *asked = world->asked; asked; asked = asked->next)
         asked->may_be_cancelled = true;
+    for (struct embedded *embedded = world->embedded; embedded; embedded = embedded->next)
+        embedded->may_be_cancelled = true;
     hearth_sessions_close(world->sessions);
     hearth_engine_trim(world->engine, UINT64_MAX);
     hearth_engine_memory(world->engine, &memory);
@@ -673,6 +802,7 @@ static void begin(struct world *world)
     world->starved = chance(world, 25);
     world->stored = chance(world, 60);
     world->worn = world->stored && chance(world, 40);
+    world->pauses = chance(world, 50);
     world->engine_options = (struct hearth_engine_options){
         .threads = 1,
         .kv_type = HEARTH_KV_Q8_0,
@@ -704,15 +834,23 @@ static void happen(struct world *world)
     if (what < 45) {
         for (size_t steps = 1 + below(world, 12); steps > 0; steps--)
             step(world);
-    } else if (what < 75) {
+    } else if (what < 72) {
         talk_on(world, talk);
-    } else if (what < 80) {
+    } else if (what < 74) {
+        embed(world);
+    } else if (what < 75) {
+        disturb_embedding(world);
+    } else if (what < 78) {
         cancel_one(world);
+    } else if (what < 80) {
+        pause_some(world);
     } else if (what < 90) {
         if (talk->session)
             change(world, talk);
-    } else if (what < 94) {
+    } else if (what < 92) {
         close_talk(world, talk);
+    } else if (what < 94) {
+        release_talk(world, talk);
     } else if (what < 97) {
         say(world, "time passes");
         world->now += below(world, 600) * UINT64_C(1000000000);
@@ -730,6 +868,7 @@ static void run_to_rest(struct world *world)
 {
     struct hearth_sessions_state state;
     size_t steps = 0;
+    end_pauses(world);
     do {
         step(world);
         hearth_sessions_state(world->sessions, &state);
@@ -757,6 +896,11 @@ static void finish(struct world *world)
         world->asked = asked->next;
         free(asked);
     }
+    while (world->embedded) {
+        struct embedded *embedded = world->embedded;
+        world->embedded = embedded->next;
+        free(embedded);
+    }
 }
 
 static size_t run_seed(uint64_t seed, struct alone alones[SHAPES], bool verbose)
@@ -780,10 +924,10 @@ static struct hearth_model *make_model(enum shape shape)
 {
     static const uint32_t types[] = {TYPE_Q8_0, TYPE_Q4_1, TYPE_F16};
     static const struct tiny_model shapes[SHAPES] = {
-        {"llama", 96, 64, 2, 4, 2, 32, 96, 0, types, 3, 5, TEMPLATE("m.content")},
-        {"gemma3", 96, 64, 4, 3, 1, 32, 96, 40, types, 3, 6, TEMPLATE("m.content")},
+        {"llama", 96, EMBEDDING, 2, 4, 2, 32, 96, 0, types, 3, 5, TEMPLATE("m.content")},
+        {"gemma3", 96, EMBEDDING, 4, 3, 1, 32, 96, 40, types, 3, 6, TEMPLATE("m.content")},
         /* only the last answer is shown whole */
-        {"llama", 96, 64, 2, 4, 2, 32, 96, 0, types, 3, 7,
+        {"llama", 96, EMBEDDING, 2, 4, 2, 32, 96, 0, types, 3, 7,
          TEMPLATE("m.content[:4] if m.role == 'assistant' and not loop.last else m.content")},
     };
     char path[TEST_PATH_MAX];
