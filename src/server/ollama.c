@@ -7,6 +7,9 @@
 #include <time.h>
 
 #include "base/memory.h"
+#include "server/openapi.h"
+
+#define COUNT(table) (sizeof(table) / sizeof *(table))
 
 /* Clients ask for the version before they use what it brought: this one has all that is answered
  * here (logprobs came last). */
@@ -180,5 +183,79 @@ struct http_routes ollama_routes(void)
         {HTTP_METHOD_POST, "/api/copy", ollama_without_changes, false, false, 0},
         {HTTP_METHOD_DELETE, "/api/delete", ollama_without_changes, false, false, 0},
     };
-    return (struct http_routes){routes, sizeof routes / sizeof *routes};
+    return (struct http_routes){routes, COUNT(routes)};
+}
+
+/* ---- what the OpenAPI document says of them ---- */
+
+#define TIMES                                                                                      \
+    "done_reason?:string, total_duration?:integer, load_duration?:integer, "                       \
+    "prompt_eval_count?:integer, prompt_eval_duration?:integer, eval_count?:integer, "             \
+    "eval_duration?:integer, logprobs?:array, timings?:object, truncated_messages?:integer"
+
+struct api_operations ollama_operations(void)
+{
+    static const struct field name_fields[] = {
+        {"model", FIELD_TEXT, 0, 0, 0, 0, true, NULL, "The name of a model."},
+        {"verbose", FIELD_IGNORED, 0, 0, 0, 0, false, NULL, "Changes nothing."},
+    };
+    static const unsigned answers = API_MODEL | API_LINES;
+    static const struct api_operation operations[] = {
+        {.method = HTTP_METHOD_GET,
+         .path = "/",
+         .summary = "Whether somebody is there.",
+         .type = "text/plain"},
+        {.method = HTTP_METHOD_GET,
+         .path = "/api/version",
+         .summary = "The version of Ollama whose API this is.",
+         .answer = "version:string"},
+        {.method = HTTP_METHOD_GET,
+         .path = "/api/tags",
+         .summary = "The models.",
+         .answer = "models:array"},
+        {.method = HTTP_METHOD_GET,
+         .path = "/api/ps",
+         .summary = "Those that are loaded.",
+         .answer = "models:array"},
+        {HTTP_METHOD_POST, "/api/show", "What a model is.", name_fields, COUNT(name_fields),
+         API_MODEL,
+         "modelfile:string, parameters:string, template:string, modified_at:string, "
+         "details:object, model_info:object, capabilities:array, system?:string",
+         NULL, NULL},
+        {HTTP_METHOD_POST, "/api/chat", "An answer to a chat, as lines unless stream is false.",
+         ollama_chat_fields, COUNT(ollama_chat_fields), answers,
+         "model:string, created_at:string, message:object, done:boolean, " TIMES, NULL, NULL},
+        {HTTP_METHOD_POST, "/api/generate",
+         "How a prompt goes on, as lines unless stream is false.", ollama_generate_fields,
+         COUNT(ollama_generate_fields), answers,
+         "model:string, created_at:string, response:string, thinking?:string, done:boolean, " TIMES,
+         NULL, NULL},
+        {HTTP_METHOD_POST, "/api/embed", "Vectors of texts.", ollama_embed_fields,
+         COUNT(ollama_embed_fields), API_MODEL,
+         "model:string, embeddings:array, total_duration?:integer, load_duration?:integer, "
+         "prompt_eval_count?:integer, done_reason?:string",
+         NULL, NULL},
+        {HTTP_METHOD_POST, "/api/embeddings", "The vector of a text.", ollama_embeddings_fields,
+         COUNT(ollama_embeddings_fields), API_MODEL, "embedding:array, done_reason?:string", NULL,
+         NULL},
+        {HTTP_METHOD_POST, "/api/pull", "Whether a model is there: none is downloaded.",
+         name_fields, 1, API_MODEL, "status:string", NULL, NULL},
+        {.method = HTTP_METHOD_POST,
+         .path = "/api/push",
+         .summary = "Not here: 404.",
+         .flags = API_MISSING},
+        {.method = HTTP_METHOD_POST,
+         .path = "/api/create",
+         .summary = "Not here: 404.",
+         .flags = API_MISSING},
+        {.method = HTTP_METHOD_POST,
+         .path = "/api/copy",
+         .summary = "Not here: 404.",
+         .flags = API_MISSING},
+        {.method = HTTP_METHOD_DELETE,
+         .path = "/api/delete",
+         .summary = "Not here: 404.",
+         .flags = API_MISSING},
+    };
+    return (struct api_operations){operations, COUNT(operations)};
 }

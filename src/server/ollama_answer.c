@@ -14,7 +14,7 @@
 /* ---- bodies ---- */
 
 struct fields {
-    struct text prompt, system;
+    struct text model, prompt, system;
     const json_t *messages, *options, *think;
     bool stream, raw, logprobs, truncate, truncate_given, shift;
     int64_t top_logprobs, num_predict, num_ctx;
@@ -24,7 +24,8 @@ struct fields {
 
 #define AT(member) offsetof(struct fields, member)
 #define COMMON_FIELDS                                                                              \
-    {"stream", FIELD_BOOL, 0, 0, AT(stream), 0, false, NULL, "Lines as they come; true."},         \
+    {"model", FIELD_TEXT, 0, 0, AT(model), 0, true, NULL, "The name of a model."},                 \
+        {"stream", FIELD_BOOL, 0, 0, AT(stream), 0, false, NULL, "Lines as they come; true."},     \
         {"options", FIELD_OBJECT, 0, 0, AT(options), 0, false, NULL, "Sampling and limits."},      \
         {"think",                                                                                  \
          FIELD_ANY,                                                                                \
@@ -70,14 +71,14 @@ struct fields {
         "_debug_render_only", FIELD_REFUSED, 0, 0, 0, 0, false, NULL, NULL                         \
     }
 
-static const struct field chat_fields[] = {
+const struct field ollama_chat_fields[] = {
     COMMON_FIELDS,
     {"messages", FIELD_ARRAY, 0, 0, AT(messages), 0, false, NULL,
      "The chat so far; without any the model is loaded."},
     {"tools", FIELD_REFUSED, 0, 0, 0, 0, false, NULL, NULL},
 };
 
-static const struct field generate_fields[] = {
+const struct field ollama_generate_fields[] = {
     COMMON_FIELDS,
     {"prompt", FIELD_TEXT, 0, 0, AT(prompt), 0, false, NULL, "Without one the model is loaded."},
     {"system", FIELD_TEXT, 0, 0, AT(system), 0, false, NULL, "In the place of the model's."},
@@ -472,8 +473,8 @@ static void load_only(struct answer *answer)
 
 static int read_body(struct answer *answer, struct refusal *refusal)
 {
-    const struct field *fields = answer->chat ? chat_fields : generate_fields;
-    size_t count = answer->chat ? COUNT(chat_fields) : COUNT(generate_fields);
+    const struct field *fields = answer->chat ? ollama_chat_fields : ollama_generate_fields;
+    size_t count = answer->chat ? COUNT(ollama_chat_fields) : COUNT(ollama_generate_fields);
     answer->fields.stream = true;
     if (ollama_read_keep_alive(answer->object, &answer->ttl_given, &answer->ttl_ns, refusal) ||
         fields_read(answer->object, fields, count, &answer->fields, refusal))

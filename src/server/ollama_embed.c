@@ -11,14 +11,15 @@
 #define INPUTS_MAX 2048
 
 struct fields {
+    struct text model, prompt;
     const json_t *input, *options;
-    struct text prompt;
     bool truncate;
     int64_t dimensions;
 };
 
 #define AT(member) offsetof(struct fields, member)
-static const struct field embed_fields[] = {
+const struct field ollama_embed_fields[] = {
+    {"model", FIELD_TEXT, 0, 0, AT(model), 0, true, NULL, "The name of a model."},
     {"input", FIELD_ANY, 0, 0, AT(input), 0, false, NULL, "A text or several."},
     {"truncate", FIELD_BOOL, 0, 0, AT(truncate), 0, false, NULL,
      "Changes nothing: an input that is longer than the context is an error."},
@@ -28,7 +29,8 @@ static const struct field embed_fields[] = {
     {"keep_alive", FIELD_IGNORED, 0, 0, 0, 0, false, NULL,
      "How long the model stays loaded: seconds, or a text like \"10m\"; negative: for good."},
 };
-static const struct field embeddings_fields[] = {
+const struct field ollama_embeddings_fields[] = {
+    {"model", FIELD_TEXT, 0, 0, AT(model), 0, true, NULL, "The name of a model."},
     {"prompt", FIELD_TEXT, 0, 0, AT(prompt), 0, false, NULL, "The text."},
     {"options", FIELD_OBJECT, 0, 0, AT(options), 0, false, NULL, NULL},
     {"keep_alive", FIELD_IGNORED, 0, 0, 0, 0, false, NULL, NULL},
@@ -177,8 +179,8 @@ static void load_only(struct embedding *embedding)
 
 static int read_body(struct embedding *embedding, json_t **inputs, struct refusal *refusal)
 {
-    const struct field *fields = embedding->one ? embeddings_fields : embed_fields;
-    size_t count = embedding->one ? COUNT(embeddings_fields) : COUNT(embed_fields);
+    const struct field *fields = embedding->one ? ollama_embeddings_fields : ollama_embed_fields;
+    size_t count = embedding->one ? COUNT(ollama_embeddings_fields) : COUNT(ollama_embed_fields);
     if (ollama_read_keep_alive(embedding->object, &embedding->ttl_given, &embedding->ttl_ns,
                                refusal) ||
         fields_read(embedding->object, fields, count, &embedding->fields, refusal))

@@ -300,7 +300,7 @@ void ollama_pull(void *context, struct http_exchange *exchange)
     if (model)
         dialect_respond_json(exchange, 200, json_pack("{s:s}", "status", "success"));
     else if (refusal.status == 404)
-        http_respond_error(exchange, 501,
+        http_respond_error(exchange, 404,
                            "models are not downloaded: put the GGUF file into a folder of models");
     else
         dialect_refuse(exchange, &refusal);
@@ -309,6 +309,6 @@ void ollama_pull(void *context, struct http_exchange *exchange)
 void ollama_without_changes(void *context, struct http_exchange *exchange)
 {
     (void)context;
-    http_respond_error(exchange, 501,
+    http_respond_error(exchange, 404,
                        "models are not changed from here: they are the GGUF files in the folders");
 }
