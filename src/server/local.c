@@ -48,6 +48,8 @@ struct local {
     uint64_t answers;                /* of the process, since it was loaded */
     unsigned failures, failed_loads; /* in a row */
     unsigned threads;                /* 0: as it was started */
+    uint64_t memory_max;             /* 0: as it was started */
+    bool memory_owed;                /* the process is to be told when it has loaded */
 
     struct local_jobs jobs;
     struct local_blame blame;
@@ -186,7 +188,7 @@ static void send_number(struct local *local, enum work_type type, uint64_t reque
     buffer_init(&message, WORK_PAYLOAD_MAX);
     if (type == WORK_CANCEL || type == WORK_DRAIN)
         put = work_put_empty(&message, type, request, 0);
-    else if (type == WORK_SHED)
+    else if (type == WORK_SHED || type == WORK_MEMORY)
         put = work_put_u64(&message, type, request, value);
     else
         put = work_put_u32(&message, type, request, (uint32_t)value);
@@ -369,7 +371,7 @@ static void on_process_end(void *context, const struct local_end *end)
 
 static int start_process(struct local *local, struct hearth_error *err)
 {
-    local->loaded = local->drain_sent = false;
+    local->loaded = local->drain_sent = local->memory_owed = false;
     local->started_ns = os_monotonic_ns();
     int status = local_process_start(local->events, &local->setup.options, &local->process, err);
     if (status)
@@ -415,6 +417,9 @@ static bool on_ready(struct local *local, const struct message *message)
     note(local, LOG_INFO, "worker ready", NULL);
     if (local->threads > 0)
         send_number(local, WORK_THREADS, 0, local->threads);
+    if (local->memory_owed)
+        send_number(local, WORK_MEMORY, 0, local->memory_max);
+    local->memory_owed = false;
     set_state(local, BACKEND_READY, NULL);
     send_waiting_jobs(local);
     tell_state(local);
@@ -832,6 +837,19 @@ static void local_shed(struct backend *backend, uint64_t bytes)
         send_number(local, WORK_SHED, 0, bytes);
 }
 
+/* A process that is loading has the old limit, and is told when it has loaded. */
+static void local_memory(struct backend *backend, uint64_t memory_max)
+{
+    struct local *local = of(backend);
+    if (memory_max == local->memory_max || local_setup_memory(&local->setup, memory_max, NULL))
+        return;
+    local->memory_max = memory_max;
+    if (local->process && local->loaded)
+        send_number(local, WORK_MEMORY, 0, memory_max);
+    else
+        local->memory_owed = local->process != NULL;
+}
+
 static void local_drain(struct backend *backend, uint64_t timeout_ns)
 {
     struct local *local = of(backend);
@@ -875,6 +893,7 @@ static const struct backend_calls local_calls = {
     .pause = local_pause,
     .threads = local_threads,
     .shed = local_shed,
+    .memory = local_memory,
     .drain = local_drain,
     .destroy = local_destroy,
 };

@@ -120,6 +120,27 @@ int local_setup_init(struct local_setup *setup, const struct local_options *opti
     return 0;
 }
 
+int local_setup_memory(struct local_setup *setup, uint64_t memory_max, struct hearth_error *err)
+{
+    struct message message;
+    struct work_start start;
+    struct buffer other;
+    buffer_init(&other, setup->start.max);
+    if (message_decode(setup->start.data, setup->start.size, WORK_PAYLOAD_MAX, &message, err) <=
+            0 ||
+        !work_get_start(&message, &start))
+        return error_set(err, HEARTH_E_STATE, "the beginning of a worker cannot be read again");
+    start.engine.memory_max = memory_max;
+    if (!work_put_start(&other, &start)) {
+        buffer_finish(&other);
+        return error_set(err, HEARTH_E_MEMORY, "no memory for a worker");
+    }
+    buffer_finish(&setup->start);
+    setup->start = other;
+    setup->options.start = buffer_text(&setup->start);
+    return 0;
+}
+
 void local_setup_finish(struct local_setup *setup)
 {
     for (size_t i = 0; i < setup->options.fd_count; i++)

@@ -54,6 +54,8 @@ struct local_setup {
 };
 int local_setup_init(struct local_setup *setup, const struct local_options *options, bool probe,
                      struct hearth_error *err);
+/* Those that are started from then on may take so much (struct hearth_engine_options). */
+int local_setup_memory(struct local_setup *setup, uint64_t memory_max, struct hearth_error *err);
 void local_setup_finish(struct local_setup *setup);
 
 /* The options must live as long as the process. */

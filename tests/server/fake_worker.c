@@ -28,6 +28,7 @@ struct worker {
     unsigned held_count;
     uint64_t store_calls;
     uint32_t threads;
+    uint64_t memory;
     bool draining;
 };
 
@@ -310,6 +311,10 @@ static void answer_call(struct worker *worker, uint64_t request, const struct wo
         snprintf(text, sizeof text, "%u", worker->threads);
         reply = text_of(text);
     }
+    if (is(call->name, "memory")) {
+        snprintf(text, sizeof text, "%llu", (unsigned long long)worker->memory);
+        reply = text_of(text);
+    }
     work_put_reply(&worker->out, WORK_REPLY, request, code, code ? TEXT("refused") : reply);
     send_out(worker, NULL);
 }
@@ -368,6 +373,10 @@ static void on_message(struct worker *worker, const struct message *message)
         if (!work_get_u32(message, &worker->threads))
             _exit(83);
         break;
+    case WORK_MEMORY:
+        if (!work_get_u64(message, &worker->memory))
+            _exit(82);
+        break;
     case WORK_DRAIN:
         worker->draining = true;
         break;
@@ -404,6 +413,7 @@ static void start(struct worker *worker)
             continue;
         if (!work_get_start(&message, &start))
             _exit(85);
+        worker->memory = start.engine.memory_max;
         if (start.store && channel_open(WORKER_STORE_FD, limits, &worker->store, NULL))
             _exit(84);
         load(worker, &start);

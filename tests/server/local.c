@@ -471,6 +471,26 @@ static void threads_outlive_workers(void **state)
     }
 }
 
+static void memory_follows(void **state)
+{
+    struct fixture *f = *state;
+    struct heard heard;
+    start(f, "slowly");
+    f->backend->calls->memory(f->backend, 1000000);
+    for (int i = 0; i < 3; i++) {
+        static const char *const limits[] = {"1000000", "1000000", "2000000"};
+        call(f, &heard, "memory", "{}");
+        run_until(f, has_ended, &heard);
+        assert_string_equal(heard.reply, limits[i]);
+        if (i == 1)
+            f->backend->calls->memory(f->backend, 2000000);
+        if (i != 0)
+            continue;
+        ask(f, &heard, "killed");
+        run_until(f, has_ended, &heard);
+    }
+}
+
 static void abandons(void **state)
 {
     struct fixture *f = *state;
@@ -871,6 +891,147 @@ static void misbehaves(void **state)
     }
 }
 
+/* ---- the store ---- */
+
+static void open_store(struct fixture *f)
+{
+    char path[TEST_FOLDER_MAX + 16];
+    const struct hearth_store_options options = {.directory = path};
+    const struct store_summary summary = {.model = "0123456789abcdef0123456789abcdef"};
+    static const char *const keys[] = {"a", "b", "c", "d"};
+    struct hearth_error err;
+    snprintf(path, sizeof path, "%s/store", f->folder);
+    if (hearth_store_open(&options, &f->store, &err))
+        fail_msg("%s", err.text);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        assert_int_equal(f->store->calls->put(f->store, keys[i], TEXT("record"), &summary, &err),
+                         0);
+}
+
+/* Whether the worker gets the record of a key. */
+static bool reaches(struct fixture *f, const char *key)
+{
+    char name[32];
+    struct heard heard;
+    snprintf(name, sizeof name, "get %s", key);
+    call(f, &heard, name, "{}");
+    run_until(f, has_ended, &heard);
+    assert_true(heard.code == 0 || heard.code == HEARTH_E_ARGUMENT);
+    return heard.code == 0;
+}
+
+static void reaches_what_it_is_asked_about(void **state)
+{
+    struct fixture *f = *state;
+    struct heard heard, holding;
+    open_store(f);
+    start(f, "");
+    assert_false(reaches(f, "a"));
+    ask_in(f, &heard, "a", "say 1");
+    assert_true(reaches(f, "a"));
+    call(f, &heard, "fork", "{\"key\":\"a\",\"count\":1,\"to\":\"b\"}");
+    assert_true(reaches(f, "b"));
+    assert_false(reaches(f, "c"));
+    /* what it gave away it does not get back, unless it is asked about it again already */
+    call(f, &heard, "release", "{\"key\":\"a\"}");
+    run_until(f, has_ended, &heard);
+    assert_false(reaches(f, "a"));
+    ask_in(f, &holding, "b", "wait");
+    call(f, &heard, "release", "{\"key\":\"b\"}");
+    run_until(f, has_ended, &heard);
+    assert_true(reaches(f, "b"));
+    f->backend->calls->abandon(f->backend, holding.job);
+    /* the next one knows nothing of what the last one was asked about */
+    ask(f, &heard, "killed");
+    run_until(f, has_ended, &heard);
+    assert_false(reaches(f, "b"));
+    ask(f, &heard, "bad: store");
+    run_until(f, has_ended, &heard);
+    assert_cause(&heard, HEARTH_E_IO, "said what no worker says");
+    assert_false(reaches(f, "d"));
+}
+
+static void keys_of_calls_are_keys(void **state)
+{
+    static const char *const arguments[] = {"{\"key\":\"\"}", "{\"key\":\"a\\u0000b\"}",
+                                            "{\"key\":\"a\",\"to\":\"\"}"};
+    struct fixture *f = *state;
+    struct heard heard = {0};
+    struct hearth_error err;
+    const struct backend_listener listener = listen_to(&heard);
+    start(f, "");
+    for (size_t i = 0; i < sizeof arguments / sizeof *arguments; i++) {
+        const struct work_call work = {TEXT("fork"), text_of(arguments[i])};
+        assert_int_equal(f->backend->calls->call(f->backend, &work, &listener, &heard.job, &err),
+                         HEARTH_E_ARGUMENT);
+    }
+    assert_true(try_ask(f, &heard, "\xff", "say 1", &err) == HEARTH_E_ARGUMENT);
+    assert_int_equal(f->backend->jobs, 0);
+    call(f, &heard, "echo", "[]");
+    run_until(f, has_ended, &heard);
+    assert_string_equal(heard.reply, "[]");
+}
+
+/* ---- a daemon that dies ---- */
+
+/* This program once more: starts a worker, says its number, and does nothing more. */
+static int be_daemon(const char *path)
+{
+    struct event_base *base = event_base_new();
+    struct backend *backend;
+    int model = open(path, O_RDWR | O_CLOEXEC);
+    const struct local_options options = {
+        .program = FAKE_WORKER, .name = "fake", .fds = &model, .fd_count = 1};
+    if (!base || local_start(base, &options, &backend, NULL))
+        return 1;
+    printf("%d\n", backend->process);
+    fflush(stdout);
+    event_base_dispatch(base);
+    return 0;
+}
+
+static bool is_gone(void *context)
+{
+    char path[64], name[64] = "", what = 'Z';
+    snprintf(path, sizeof path, "/proc/%d/stat", *(int *)context);
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return true;
+    if (fscanf(file, "%*d %63s %c", name, &what) != 2)
+        what = 'Z';
+    fclose(file);
+    return what == 'Z'; /* nobody may be there to wait for it in a container */
+}
+
+static void no_orphan(void **state)
+{
+    struct fixture *f = *state;
+    for (int i = 0; i < 3; i++) {
+        char path[TEST_FOLDER_MAX + 16], line[32] = "";
+        int ends[2], worker;
+        snprintf(path, sizeof path, "%s/model", f->folder);
+        assert_int_equal(pipe(ends), 0);
+        pid_t daemon = fork();
+        if (daemon == 0) {
+            dup2(ends[1], STDOUT_FILENO);
+            execl("/proc/self/exe", "test", "daemon", path, (char *)NULL);
+            _exit(1);
+        }
+        close(ends[1]);
+        assert_true(read(ends[0], line, sizeof line - 1) > 0);
+        close(ends[0]);
+        worker = atoi(line);
+        assert_true(worker > 1);
+        if (i > 0)
+            usleep(50000);
+        if (i == 2)
+            kill(worker, SIGSTOP);
+        kill(daemon, SIGKILL);
+        assert_int_equal(waitpid(daemon, NULL, 0), daemon);
+        assert_true(run_for(f, is_gone, &worker, 2 * SECOND));
+    }
+}
+
 /* ---- probes ---- */
 
 struct probed {
@@ -934,7 +1095,7 @@ static void probes(void **state)
     assert_int_equal(cancelled.count, 0);
 }
 
-int main(void)
+int main(int count, char **arguments)
 {
     const struct CMUnitTest tests[] = {
         WITH(loads_and_answers),
@@ -942,6 +1103,7 @@ int main(void)
         WITH(holds_thousands),
         WITH(tells_its_figures),
         WITH(threads_outlive_workers),
+        WITH(memory_follows),
         WITH(abandons),
         WITH(destroyed_while_it_loads),
         WITH(destroyed_from_inside),
@@ -964,8 +1126,13 @@ int main(void)
         WITH(hangs),
         WITH(waits_for_the_slow),
         WITH(misbehaves),
+        WITH(reaches_what_it_is_asked_about),
+        WITH(keys_of_calls_are_keys),
+        WITH(no_orphan),
         WITH(probes),
     };
+    if (count == 3 && strcmp(arguments[1], "daemon") == 0)
+        return be_daemon(arguments[2]);
     os_ignore_broken_pipes();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
