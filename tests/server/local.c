@@ -740,7 +740,7 @@ static void asks_again_not_for_ever(void **state)
     run_until(f, has_ended, &heard);
     assert_cause(&heard, HEARTH_E_IO, "crashed");
     assert_int_equal(f->backend->restarts, 2);
-    assert_answers(f);
+    assert_int_equal(f->backend->state, BACKEND_RESTARTING);
 }
 
 static void pauses_grow(void **state)
@@ -853,13 +853,13 @@ static void waits_for_the_slow(void **state)
     options.hang_ns = SECOND / 5;
     start_with(f, &options);
     ask(f, &heard, "wait");
-    run_for(f, never, NULL, SECOND);
+    run_for(f, never, NULL, SECOND * 3 / 5);
     assert_int_equal(heard.ended, 0);
     assert_int_equal(f->backend->restarts, 0);
     /* a daemon that stood still itself blames nobody */
     run_until(f, has_begun, &heard);
-    usleep(1000000);
-    run_for(f, never, NULL, SECOND / 2);
+    usleep(600000);
+    run_for(f, never, NULL, SECOND * 2 / 5);
     assert_int_equal(f->backend->restarts, 0);
     f->backend->calls->abandon(f->backend, heard.job);
 }
@@ -884,8 +884,10 @@ static void misbehaves(void **state)
             !strstr(other.cause, i < sizeof ways / sizeof *ways - 1 ? "said what no worker says"
                                                                     : "closed its socket"))
             fail_msg("%s: %d %s", ways[i], other.code, other.cause);
-        run_until(f, has_ended, &heard);
-        assert_int_equal(heard.ended, 1);
+        if (!heard.begun) /* it would be asked again */
+            f->backend->calls->abandon(f->backend, heard.job);
+        else
+            run_until(f, has_ended, &heard);
         assert_answers(f);
         assert_true(f->backend->restarts > before);
     }
