@@ -108,7 +108,8 @@ struct answer {
     struct http_exchange *exchange;
     struct generation *generation;
     struct model *model;
-    json_t *object; /* the body */
+    json_t *object;    /* the body */
+    json_t *variables; /* of the template, for `think`; NULL: none */
     struct fields fields;
     bool chat, begun, ttl_given;
     uint64_t ttl_ns, dropped;
@@ -120,6 +121,7 @@ struct answer {
 static void free_answer(struct answer *answer)
 {
     json_decref(answer->object);
+    json_decref(answer->variables);
     json_decref(answer->logprobs);
     json_decref(answer->timings);
     mem_free(answer);
@@ -422,15 +424,14 @@ static void start(struct answer *answer)
     struct generation_listener listener = calls;
     struct generation_request request;
     struct refusal refusal = {0};
-    json_t *variables = NULL;
-    char *text = NULL;
+    char *text = answer->variables ? json_dumps(answer->variables, JSON_COMPACT) : NULL;
     listener.context = answer;
     generation_request_init(&request, answer->model);
-    if (read_think(answer, &variables, &refusal) || read_request(answer, &request, &refusal)) {
+    if (read_request(answer, &request, &refusal)) {
         dialect_refuse(answer->exchange, &refusal);
         free_answer(answer);
     } else {
-        if (variables && (text = json_dumps(variables, JSON_COMPACT)) != NULL)
+        if (text)
             request.ask.variables = text_of(text);
         struct generation *generation =
             generation_start(answer->daemon, answer->exchange, &request, &listener);
@@ -438,7 +439,6 @@ static void start(struct answer *answer)
             answer->generation = generation;
     }
     generation_request_finish(&request);
-    json_decref(variables);
     free(text);
 }
 
@@ -478,6 +478,8 @@ static int read_body(struct answer *answer, struct refusal *refusal)
     answer->fields.stream = true;
     if (ollama_read_keep_alive(answer->object, &answer->ttl_given, &answer->ttl_ns, refusal) ||
         fields_read(answer->object, fields, count, &answer->fields, refusal))
+        return -1;
+    if (read_think(answer, &answer->variables, refusal))
         return -1;
     if (answer->fields.raw && answer->fields.system.size > 0)
         return refuse(refusal, 400, "system", "system is not for a raw prompt");

@@ -15,6 +15,7 @@ struct fake {
     struct fake_backend_counts *counts;
     struct backend_job *jobs;
     json_t *last_ask;
+    json_t *chats; /* by key: messages */
 };
 
 enum kind { ASK, EMBED, CALL };
@@ -33,6 +34,8 @@ struct backend_job {
     json_t *script;   /* of an ask; inputs of an embedding; arguments of a call */
     json_t *tokens;
     char *name;
+    char *key;     /* of the conversation that an ask belongs to; NULL: none */
+    json_t *asked; /* what its messages become, but for the answer */
     size_t reads, said;
     uint32_t max_tokens, top_tokens;
     bool name_tokens, progress;
@@ -90,7 +93,9 @@ static void free_job(struct backend_job *job)
     event_free(job->timer);
     json_decref(job->script);
     json_decref(job->tokens);
+    json_decref(job->asked);
     free(job->name);
+    free(job->key);
     free(job);
 }
 
@@ -155,12 +160,11 @@ static void say_token(struct backend_job *job)
     size_t begin = work_text_begin(&buffer, 1, &work);
     if (job->name_tokens)
         work_text_put_token(&buffer, &self, top, job->top_tokens);
-    if (!work_text_end(&buffer, begin) ||
-        message_decode(buffer.data, buffer.size, WORK_PAYLOAD_MAX, &message, NULL) <= 0 ||
-        !work_get_text_begin(&message, &reader, &work))
-        abort();
+    bool whole = work_text_end(&buffer, begin) &&
+                 message_decode(buffer.data, buffer.size, WORK_PAYLOAD_MAX, &message, NULL) > 0 &&
+                 work_get_text_begin(&message, &reader, &work);
     job->fake->counts->said++;
-    if (job->listener.on_text)
+    if (whole && job->listener.on_text) /* else the test made an allocation of ours fail */
         job->listener.on_text(job->listener.context, &work, (struct text){NULL, 0}, &reader);
     buffer_finish(&buffer);
 }
@@ -175,8 +179,25 @@ static enum hearth_stop stop_of(const json_t *script)
     return HEARTH_STOP_END;
 }
 
+/* The answer becomes the last message of its conversation. */
+static void keep_answer(struct backend_job *job)
+{
+    struct buffer text;
+    buffer_init(&text, PAYLOAD_MAX);
+    for (size_t i = 0; i < job->said; i++) {
+        const json_t *token = json_array_get(job->tokens, i);
+        buffer_append(&text, json_string_value(token), json_string_length(token));
+    }
+    json_array_append_new(job->asked, json_pack("{s:s, s:s%}", "role", "assistant", "content",
+                                                text.size ? text.data : "", text.size));
+    json_object_set(job->fake->chats, job->key, job->asked);
+    buffer_finish(&text);
+}
+
 static void end_answer(struct backend_job *job)
 {
+    if (job->key && stop_of(job->script) != HEARTH_STOP_ERROR)
+        keep_answer(job);
     json_t *script = json_incref(job->script);
     bool cut = job->said < json_array_size(job->tokens);
     struct work_end end = {
@@ -281,8 +302,9 @@ static void step_embed(struct backend_job *job)
     if (!work_put_vectors(&buffer, 1, &vectors, values) ||
         message_decode(buffer.data, buffer.size, WORK_PAYLOAD_MAX, &message, NULL) <= 0 ||
         !work_get_reply(&message, &reader, &code, &cause))
-        abort();
-    end_call(job, code, cause, &reader);
+        end_call(job, HEARTH_E_MEMORY, TEXT("no memory in the fake"), NULL);
+    else
+        end_call(job, code, cause, &reader);
     free(values);
     buffer_finish(&buffer);
 }
@@ -310,12 +332,28 @@ static json_t *reply_to(const struct backend_job *job)
         return tokens_of(text_value(json_object_get(job->script, "text")));
     if (strcmp(job->name, "detokenize") == 0)
         return text_of_tokens(json_object_get(job->script, "tokens"));
+    if (strcmp(job->name, "history") == 0)
+        return json_pack("{s:O}", "messages",
+                         json_object_get(job->fake->chats, word(job->script, "key")));
     return json_pack("{s:s, s:O}", "name", job->name, "arguments", job->script);
+}
+
+/* Why a call fails; NULL: it does not. */
+static const char *failure_of(const struct backend_job *job, int *code)
+{
+    const char *key = word(job->script, "key");
+    *code = HEARTH_E_STATE;
+    if (strcmp(job->name, "history") == 0 && !json_object_get(job->fake->chats, key)) {
+        *code = HEARTH_E_MISSING;
+        return "there is no such conversation";
+    }
+    return json_string_value(json_object_get(job->script, "fail"));
 }
 
 static void step_call(struct backend_job *job)
 {
-    const char *fail = json_string_value(json_object_get(job->script, "fail"));
+    int failed;
+    const char *fail = failure_of(job, &failed);
     struct message_reader reader;
     struct message message;
     struct text cause;
@@ -324,7 +362,7 @@ static void step_call(struct backend_job *job)
     if (fail) {
         char sentence[256];
         snprintf(sentence, sizeof sentence, "%s", fail);
-        end_call(job, HEARTH_E_STATE, text_of(sentence), NULL);
+        end_call(job, failed, text_of(sentence), NULL);
         return;
     }
     json_t *reply = reply_to(job);
@@ -333,8 +371,9 @@ static void step_call(struct backend_job *job)
     if (!text || !work_put_reply(&buffer, WORK_REPLY, 1, 0, text_of(text)) ||
         message_decode(buffer.data, buffer.size, WORK_PAYLOAD_MAX, &message, NULL) <= 0 ||
         !work_get_reply(&message, &reader, &code, &cause))
-        abort();
-    end_call(job, code, cause, &reader);
+        end_call(job, HEARTH_E_MEMORY, TEXT("no memory in the fake"), NULL);
+    else
+        end_call(job, code, cause, &reader);
     free(text);
     json_decref(reply);
     buffer_finish(&buffer);
@@ -400,6 +439,19 @@ static void read_script(struct backend_job *job, struct text messages)
     json_decref(list);
 }
 
+static void read_conversation(struct backend_job *job, const struct work_ask *ask)
+{
+    if (ask->session.size == 0)
+        return;
+    job->key = strndup(ask->session.data, ask->session.size);
+    json_t *said = json_loadb(ask->messages.data, ask->messages.size, 0, NULL);
+    json_t *before =
+        ask->how == WORK_MESSAGES_APPEND ? json_object_get(job->fake->chats, job->key) : NULL;
+    job->asked = before ? json_copy(before) : json_array();
+    json_array_extend(job->asked, said);
+    json_decref(said);
+}
+
 static void note_ask(struct fake *fake, const struct work_ask *ask)
 {
     json_t *stops = json_array();
@@ -428,6 +480,7 @@ static int ask(struct backend *backend, const struct work_ask *ask,
     struct backend_job *job = new_job(fake, ASK, listener);
     note_ask(fake, ask);
     read_script(job, ask->messages);
+    read_conversation(job, ask);
     if (word(job->script, "refuse")[0]) {
         error_set(err, HEARTH_E_LIMIT, "%s", word(job->script, "refuse"));
         free_job(job);
@@ -526,6 +579,7 @@ static void destroy(struct backend *backend)
     struct fake *fake = fake_of(backend);
     fake_backend_break(backend, "the backend is gone");
     json_decref(fake->last_ask);
+    json_decref(fake->chats);
     free(fake);
 }
 
@@ -543,6 +597,7 @@ struct backend *fake_backend_create(struct event_base *base, struct fake_backend
         abort();
     fake->base = base;
     fake->counts = counts;
+    fake->chats = json_object();
     fake->backend.calls = &calls;
     fake->backend.state = BACKEND_READY;
     return &fake->backend;

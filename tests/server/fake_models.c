@@ -12,7 +12,7 @@
 
 #define LOAD_STEPS 4
 #define LOAD_STEP_MS 40
-#define HELD_MAX 16
+#define HELD_MAX 4096
 
 enum nature { READY, COLD, SLOW, BROKEN };
 
@@ -24,6 +24,7 @@ struct model {
     struct event *timer; /* of its load */
     unsigned step;
     enum model_presence presence;
+    bool probed;
     unsigned leases;
     uint64_t ttl_ns;
     struct model_settings settings;
@@ -143,6 +144,7 @@ static void on_wait(evutil_socket_t fd, short what, void *context)
     (void)fd, (void)what;
     if (wait->on_known) {
         struct model_wait copy = *wait;
+        copy.model->probed = copy.model->probed || !copy.estimate;
         free_wait(wait);
         json_t *estimate = json_pack("{s:s, s:b}", "model", copy.model->name, "fits", 1);
         copy.on_known(copy.known_context, copy.estimate ? estimate : copy.model->ready, NULL);
@@ -254,10 +256,11 @@ static void create_model(struct models *models, struct model *model, const char 
         "architecture", "llama", "name", name, "size_label", "135M", "parameters", 134515008,
         "parameter_size", "134.5M", "quantization", "Q4_1", "file_bytes", 91000000, "vocabulary",
         49152, "context_train", 2048, "embedding_length", 4, "layers", 30, "window", 0, "bos_token",
-        "<s>", "eos_token", "</s>", "chat_template", "{{ messages }}", "identity",
-        "0123456789abcdef", "pooling", "mean", "estimate", "context", 2048, "weights_bytes",
-        91000000, "kv_bytes", 47185920, "scratch_bytes", 1000000, "fixed_bytes", 10000000,
-        "private_bytes", 58185920, "total_bytes", 149185920, "kv_bytes_per_token", 23040,
+        "<s>", "eos_token", "</s>", "chat_template",
+        nature == COLD ? "{% if enable_thinking %}<think>{% endif %}" : "{{ messages }}",
+        "identity", "0123456789abcdef", "pooling", "mean", "estimate", "context", 2048,
+        "weights_bytes", 91000000, "kv_bytes", 47185920, "scratch_bytes", 1000000, "fixed_bytes",
+        10000000, "private_bytes", 58185920, "total_bytes", 149185920, "kv_bytes_per_token", 23040,
         "metadata", "general.name", name, "context", 2048, "kv_type", "f16", "threads", 2, "tier",
         "avx2", "load_ns", 1000000);
     if (!model->ready)
@@ -329,7 +332,7 @@ void model_info(const struct model *model, struct model_info *out)
         .digest = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
         .presence = model->presence,
         .loading = model->step / (double)LOAD_STEPS,
-        .ready = model->presence == MODEL_LOADED ? model->ready : NULL,
+        .ready = model->presence == MODEL_LOADED || model->probed ? model->ready : NULL,
         .context = model->presence == MODEL_LOADED ? 2048 : 0,
         .expires_ns = model->ttl_ns == MODELS_TTL_NEVER ? MODELS_TTL_NEVER
                                                         : os_monotonic_ns() + model->ttl_ns,

@@ -1,7 +1,7 @@
 /* models.h without files and processes: a fixed list of models over fake backends.
  *
  *   fake    loaded
- *   cold    loaded on demand in 150 ms, with progress in quarters
+ *   cold    loaded on demand in 150 ms, with progress in quarters; its template knows reasoning
  *   slow    never done loading
  *   broken  cannot be loaded: HEARTH_E_FORMAT
  *
