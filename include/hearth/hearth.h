@@ -115,6 +115,12 @@ HEARTH_API int hearth_model_metadata(const struct hearth_model *model, const cha
  * `parameters`, `bytes`, `types` (bytes by tensor type), `keys`, `tensors`, and, where the
  * architecture is supported, `memory` at a context of 2048 and at the model's own. Allocated. */
 HEARTH_API int hearth_inspect(const char *path, char **json, struct hearth_error *err);
+/* The same from open descriptors, the parts in order; and of a model that is open, without
+ * `memory`. */
+HEARTH_API int hearth_inspect_fds(const int *fds, size_t count, char **json,
+                                  struct hearth_error *err);
+HEARTH_API int hearth_model_inspect(const struct hearth_model *model, char **json,
+                                    struct hearth_error *err);
 
 /* ---- text and tokens ---- */
 

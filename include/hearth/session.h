@@ -118,6 +118,9 @@ HEARTH_API void hearth_sessions_close(struct hearth_sessions *sessions);
  * key free. */
 HEARTH_API int hearth_session_open(struct hearth_sessions *sessions, const char *key,
                                    struct hearth_session **out, struct hearth_error *err);
+/* The same where there is one, in memory or in the store; else HEARTH_E_MISSING. */
+HEARTH_API int hearth_session_find(struct hearth_sessions *sessions, const char *key,
+                                   struct hearth_session **out, struct hearth_error *err);
 /* Lets go of it: each open has its close. */
 HEARTH_API void hearth_session_close(struct hearth_session *session);
 /* Forgets everything about it, in the store as well; it goes with its last close. HEARTH_E_STATE
@@ -202,6 +205,13 @@ struct hearth_session_info {
 };
 HEARTH_API void hearth_session_info(const struct hearth_session *session,
                                     struct hearth_session_info *out);
+
+/* All that are in memory, by use, the latest first; a visit that returns false ends it and may
+ * change nothing. */
+HEARTH_API void hearth_sessions_list(const struct hearth_sessions *sessions,
+                                     bool (*visit)(void *context,
+                                                   const struct hearth_session_info *info),
+                                     void *context);
 
 /* ---- answers ---- */
 

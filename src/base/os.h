@@ -196,6 +196,9 @@ uint64_t os_quota_at(const char *root); /* thousandths of a core; UINT64_MAX: no
 uint64_t os_available_memory_at(const char *root);
 uint64_t os_total_memory_at(const char *root); /* UINT64_MAX: not known */
 
+/* ---- the environment of this process ---- */
+bool os_set_environment(const char *name, const char *value); /* before there are threads */
+
 /* ---- processor ---- */
 /* What only the system can say: a program may not read ARM's identification registers. All false on
  * other processors. */
@@ -231,6 +234,7 @@ uint16_t os_socket_port(int fd); /* 0 where it is no TCP socket */
 /* For a connection: no delay of small writes, at most about so many bytes queued in the system. */
 void os_socket_prepare(int fd, size_t unsent_max);
 void os_socket_end_output(int fd); /* the other side sees an end of input */
+void os_socket_end_input(int fd);  /* so do we, behind what has come */
 /* Sends what can be sent at once. */
 void os_socket_send(int fd, const void *bytes, size_t size);
 /* A connected pair of stream sockets that do not block and that no child inherits. */
@@ -244,6 +248,9 @@ ptrdiff_t os_socket_send_with(int fd, const void *bytes, size_t size, const int 
 ptrdiff_t os_socket_receive_with(int fd, void *bytes, size_t size, int *descriptors, unsigned max,
                                  unsigned *count, struct hearth_error *err);
 int os_duplicate(int fd, struct hearth_error *err); /* not inherited either */
+/* Waits until something can be received, or with `output` sent, or the other side has closed, for
+ * at most so long (UINT64_MAX: for ever); whether it is so. */
+bool os_socket_wait(int fd, bool output, uint64_t ns);
 /* Listening sockets that a service manager has opened for this process (sd_listen_fds(3)), made as
  * above: `process` and `count` are the texts of LISTEN_PID and LISTEN_FDS, or NULL. Their number,
  * 0 where they are meant for nobody or for another process; or an error. */

@@ -253,6 +253,11 @@ bool os_local_time(int64_t unix_seconds, struct tm *out)
     return localtime_r(&moment, out) != NULL;
 }
 
+bool os_set_environment(const char *name, const char *value)
+{
+    return setenv(name, value, 1) == 0;
+}
+
 /* ---- threads ---- */
 
 struct os_thread {

@@ -275,6 +275,11 @@ void os_socket_end_output(int fd)
     shutdown(fd, SHUT_WR);
 }
 
+void os_socket_end_input(int fd)
+{
+    shutdown(fd, SHUT_RD);
+}
+
 void os_socket_send(int fd, const void *bytes, size_t size)
 {
     /* whoever does not take it misses a courtesy */
@@ -387,6 +392,20 @@ ptrdiff_t os_socket_receive_with(int fd, void *bytes, size_t size, int *descript
     if (!take_descriptors(&message, descriptors, max, count))
         return error_set(err, HEARTH_E_LIMIT, "more than %u descriptors at once", max);
     return got;
+}
+
+bool os_socket_wait(int fd, bool output, uint64_t ns)
+{
+    struct pollfd entry = {.fd = fd, .events = output ? POLLOUT : POLLIN};
+    const struct timespec time = {
+        .tv_sec = (time_t)(ns / 1000000000u),
+        .tv_nsec = (long)(ns % 1000000000u),
+    };
+    int ready;
+    do {
+        ready = ppoll(&entry, 1, ns == UINT64_MAX ? NULL : &time, NULL);
+    } while (ready < 0 && errno == EINTR);
+    return ready > 0;
 }
 
 int os_duplicate(int fd, struct hearth_error *err)

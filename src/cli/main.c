@@ -10,6 +10,7 @@
 #include "cli/interrupt.h"
 #include "cli/options.h"
 #include "hearth/hearth.h"
+#include "worker/serve.h"
 
 static const struct command *const commands[] = {
     &command_run,        &command_sessions, &command_inspect,    &command_tokenize,
@@ -94,6 +95,9 @@ static enum exit_code dispatch(int argc, char *const *argv)
 
 int main(int argc, char **argv)
 {
+    /* what the daemon starts is no command of the user's, and needs nothing that they have */
+    if (argc == 2 && strcmp(argv[1], "worker") == 0)
+        return worker_run();
     /* Characters as the terminal has them, for line editing; numbers stay as in C. */
     if (!setlocale(LC_CTYPE, "") || strcmp(setlocale(LC_CTYPE, NULL), "C") == 0)
         setlocale(LC_CTYPE, "C.UTF-8");

@@ -240,7 +240,8 @@ static json_t *memory_at(const struct hearth_model *model, uint32_t context)
     return memory;
 }
 
-/* Says what running takes, or why the model cannot be run. Takes over `gguf`. */
+/* Says what running takes, or why the model cannot be run. Takes over `gguf`. `path` may be NULL.
+ */
 static void add_memory(json_t *root, struct gguf *gguf, const char *path)
 {
     struct hearth_model model = {0};
@@ -248,7 +249,8 @@ static void add_memory(json_t *root, struct gguf *gguf, const char *path)
     struct model_options options = {.load = false};
     int status = model_open(gguf, &options, &model.model, &why);
     if (status) {
-        error_prefix(&why, status, "%s", path);
+        if (path)
+            error_prefix(&why, status, "%s", path);
         json_object_set_new(root, "problem", metadata_string(text_of(why.text)));
         return;
     }
@@ -261,13 +263,10 @@ static void add_memory(json_t *root, struct gguf *gguf, const char *path)
     model_close(model.model);
 }
 
-int hearth_inspect(const char *path, char **json, struct hearth_error *err)
+/* What the file itself says; NULL without memory. */
+static json_t *describe(const struct gguf *gguf)
 {
-    struct gguf *gguf;
     struct text architecture = TEXT("");
-    int status = gguf_open(path, &gguf, err);
-    if (status)
-        return status;
     gguf_get_text(gguf, "general.architecture", &architecture, NULL);
     json_t *root =
         json_pack("{s:o?, s:I, s:I, s:I}", "architecture", metadata_string(architecture), "version",
@@ -276,16 +275,49 @@ int hearth_inspect(const char *path, char **json, struct hearth_error *err)
     if (root) {
         add_tensors(root, gguf);
         add_keys(root, gguf);
-        add_memory(root, gguf, path);
-    } else {
-        gguf_close(gguf);
     }
+    return root;
+}
+
+/* Takes over `root`. */
+static int write_json(json_t *root, char **json, struct hearth_error *err)
+{
     char *text =
         root ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12))
              : NULL;
     json_decref(root);
     if (!text)
-        return error_set(err, HEARTH_E_MEMORY, "no memory to describe %s", path);
+        return error_set(err, HEARTH_E_MEMORY, "no memory to describe a model");
     *json = text;
     return 0;
+}
+
+/* Takes over `gguf`. */
+static int inspect(struct gguf *gguf, const char *path, char **json, struct hearth_error *err)
+{
+    json_t *root = describe(gguf);
+    if (root)
+        add_memory(root, gguf, path);
+    else
+        gguf_close(gguf);
+    return write_json(root, json, err);
+}
+
+int hearth_inspect(const char *path, char **json, struct hearth_error *err)
+{
+    struct gguf *gguf;
+    int status = gguf_open(path, &gguf, err);
+    return status ? status : inspect(gguf, path, json, err);
+}
+
+int hearth_inspect_fds(const int *fds, size_t count, char **json, struct hearth_error *err)
+{
+    struct gguf *gguf;
+    int status = gguf_open_fds(fds, count, &gguf, err);
+    return status ? status : inspect(gguf, NULL, json, err);
+}
+
+int hearth_model_inspect(const struct hearth_model *model, char **json, struct hearth_error *err)
+{
+    return write_json(describe(model->model->gguf), json, err);
 }

@@ -325,6 +325,29 @@ int hearth_session_open(struct hearth_sessions *sessions, const char *key,
     return 0;
 }
 
+int hearth_session_find(struct hearth_sessions *sessions, const char *key,
+                        struct hearth_session **out, struct hearth_error *err)
+{
+    struct hearth_session *session;
+    int status = check_key(key, err);
+    if (status)
+        return status;
+    if (find(sessions, key))
+        return hearth_session_open(sessions, key, out, err);
+    status = session_add(sessions, key, &session, err);
+    if (status)
+        return status;
+    status = keep_get(session, err);
+    if (status) {
+        session_drop(session);
+        return status == HEARTH_E_MISSING
+                   ? error_set(err, status, "there is no conversation \"%s\"", key)
+                   : status;
+    }
+    *out = session;
+    return 0;
+}
+
 void hearth_session_close(struct hearth_session *session)
 {
     if (!session)
@@ -506,6 +529,27 @@ void hearth_session_info(const struct hearth_session *session, struct hearth_ses
         if (r->session == session && r->state != REQUEST_WAITING)
             out->kv_bytes = hearth_sequence_save_bytes(r->sequence);
     }
+}
+
+static bool list_infos(const struct session_list *list,
+                       bool (*visit)(void *context, const struct hearth_session_info *info),
+                       void *context)
+{
+    struct hearth_session_info info;
+    bool go_on = true;
+    for (const struct hearth_session *s = list->first; s && go_on; s = s->next) {
+        hearth_session_info(s, &info);
+        go_on = visit(context, &info);
+    }
+    return go_on;
+}
+
+void hearth_sessions_list(const struct hearth_sessions *sessions,
+                          bool (*visit)(void *context, const struct hearth_session_info *info),
+                          void *context)
+{
+    if (list_infos(&sessions->awake, visit, context))
+        list_infos(&sessions->asleep, visit, context);
 }
 
 /* All messages as JSON, from the record where it sleeps. `json` is to be freed. */

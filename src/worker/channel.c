@@ -130,6 +130,11 @@ int channel_send(struct channel *channel, struct text message, const int *descri
     return status < 0 ? status : 0;
 }
 
+size_t channel_queued(const struct channel *channel)
+{
+    return channel->queued;
+}
+
 /* ---- receiving ---- */
 
 /* Reads what there is: 1, 0 where there is nothing, or an error. */

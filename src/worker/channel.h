@@ -24,6 +24,8 @@ int channel_send(struct channel *channel, struct text message, const int *descri
 /* 0: all is sent; 1: call again when the socket is writable; else an error. */
 int channel_flush(struct channel *channel, struct hearth_error *err);
 
+size_t channel_queued(const struct channel *channel); /* bytes that wait to be sent */
+
 /* 1: a message, whose payload is valid until the next call and whose descriptors are the caller's;
  * 0: none yet; MISSING: the other side has closed; else an error, after which the channel is of no
  * more use. */
