@@ -13,6 +13,10 @@ for model in smollm2 gemma3 vocabs; do
     scripts/models.sh $model || echo "could not fetch $model: tests that need it are skipped" >&2
 done
 
+scripts/clients.sh npm || echo "could not install npm clients: their tests are skipped" >&2
+[ "$all" != --all ] || scripts/clients.sh pip ||
+    echo "could not install the Python clients: their tests are skipped" >&2
+
 check() { # PRESET [ctest arguments]: builds and tests
     preset=$1
     shift
