@@ -140,6 +140,24 @@ struct os_file_faults {
 };
 void os_file_faults(const struct os_file_faults *faults); /* NULL: none; it must live until then */
 
+/* ---- folders of anybody's, only read ---- */
+
+struct os_entry {
+    enum os_entry_kind { OS_ENTRY_OTHER, OS_ENTRY_FILE, OS_ENTRY_FOLDER } kind;
+    struct os_file_id id;
+    uint64_t size;
+    int64_t modified_ns; /* since 1970 */
+};
+/* Opens a folder to be read: a path, or a name below the folder `above` (not -1), which must then
+ * be no symbolic link. HEARTH_E_MISSING. */
+int os_folder_open_to_read(int above, const char *path, int *folder, struct hearth_error *err);
+/* What stands behind a name of it: a symbolic link to a regular file is that file, any other link
+ * is OTHER. False where there is none. */
+bool os_folder_entry(int folder, const char *name, struct os_entry *out);
+bool os_file_entry(int fd, struct os_entry *out); /* the same of a descriptor */
+/* Opens what is a FILE, and nothing else: no pipe and no device notices. */
+int os_folder_open_entry(int folder, const char *name, int *fd, struct hearth_error *err);
+
 /* ---- time ---- */
 uint64_t os_monotonic_ns(void);
 int64_t os_unix_seconds(void);

@@ -49,11 +49,13 @@ struct models_options {
                  void (*on_probed)(void *context, int code, struct text ready_or_cause),
                  void *context, struct local_probe **out, struct hearth_error *err);
     void (*probe_cancel)(struct local_probe *probe);
+    const char *pressure_root; /* for tests: where the system's files are; NULL: "" */
 };
 
 /* HEARTH_E_MISSING or ARGUMENT name a folder or file that is not there, or a setting. */
 int models_create(struct event_base *base, const struct models_options *options,
                   struct models **out, struct hearth_error *err);
+/* Nothing is called back; waits and leases end with it. Not from inside a backend's call. */
 void models_destroy(struct models *models);
 /* A name that another server answers; the backend is taken over, but on failure. STATE where the
  * name is taken. */

@@ -9,7 +9,7 @@
 #include "session/guess.h"
 #include "session/history.h"
 #include "session/plan.h"
-#include "session/pressure.h"
+#include "base/pressure.h"
 #include "session/spill.h"
 
 enum request_state {

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "session/pressure.h"
+#include "base/pressure.h"
 
 #define SECOND UINT64_C(1000000000)
 

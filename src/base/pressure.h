@@ -1,7 +1,7 @@
 /* How short memory is, from what the system says now and said before. Pure: readings and time are
  * arguments. */
-#ifndef SESSION_PRESSURE_H
-#define SESSION_PRESSURE_H
+#ifndef BASE_PRESSURE_H
+#define BASE_PRESSURE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,4 +1,4 @@
-#include "session/pressure.h"
+#include "base/pressure.h"
 
 /* Percent of the time in which tasks wait for memory. In a machine that reads a large file for the
  * first time it is below 1, one that swaps all the time is above 40. */
