@@ -46,7 +46,7 @@ struct listed {
     char *path, *file; /* the folder, from the root; of the first part */
     char *name;
     struct os_file_id id;
-    size_t order; /* in which it was found */
+    size_t order, searched; /* in which it was found, and where */
 };
 
 /* A file that has a model's name but is none, yet. */
@@ -57,7 +57,8 @@ struct rejected {
 };
 
 struct list {
-    struct listed **models; /* by name, at last */
+    struct listed **models;    /* by name, at last */
+    struct listed **by_folder; /* the same, as they were found */
     size_t count, capacity;
     struct searched *searched;
     size_t searched_count, searched_capacity;
@@ -162,6 +163,7 @@ static void list_finish(struct list *list)
     for (size_t i = 0; i < list->rejected_count; i++)
         mem_free(list->rejected[i].file);
     mem_free(list->models);
+    mem_free(list->by_folder);
     mem_free(list->searched);
     mem_free(list->rejected);
     buffer_finish(&list->notes);
@@ -340,6 +342,7 @@ static void add_listed(struct scan *scan, struct listed *listed)
     }
     list->models = models;
     listed->order = list->count;
+    listed->searched = list->searched_count - 1;
     models[list->count++] = listed;
 }
 
@@ -536,12 +539,17 @@ static int compare_listed(const void *a, const void *b)
     return compare_folded(one->name, other->name);
 }
 
+static int compare_orders(const void *a, const void *b)
+{
+    const struct listed *one = *(struct listed *const *)a, *other = *(struct listed *const *)b;
+    return (one->order > other->order) - (one->order < other->order);
+}
+
 /* Of equal names the first that was found comes first. */
 static int compare_found(const void *a, const void *b)
 {
-    const struct listed *one = *(struct listed *const *)a, *other = *(struct listed *const *)b;
     int order = compare_listed(a, b);
-    return order != 0 ? order : (one->order > other->order) - (one->order < other->order);
+    return order != 0 ? order : compare_orders(a, b);
 }
 
 /* Where a name is in a sorted list, or would be. */
@@ -643,9 +651,12 @@ static void name_models(struct scan *scan)
         note(scan, "two models are called %s: the second is left out", other[i]->name);
         listed_free(other[i]);
     }
-    mem_free(other);
     for (size_t i = 0; i < list->count; i++)
         list->models[i]->model.name = list->models[i]->name;
+    list->by_folder = other;
+    memcpy(other, list->models, list->count * sizeof *other);
+    if (list->count > 1)
+        qsort(other, list->count, sizeof *other, compare_orders);
 }
 
 /* ---- the library ---- */
@@ -786,7 +797,7 @@ void library_close(struct library *library)
     mem_free(library);
 }
 
-/* ---- looking again ---- */
+/* ---- opening ---- */
 
 /* Opens a folder of a root, name by name: no symbolic link leads out of it. */
 static int open_folder(const struct library *library, uint32_t root, const char *path, int *out,
@@ -813,52 +824,6 @@ static int open_folder(const struct library *library, uint32_t root, const char 
         *out = folder;
     return status;
 }
-
-static bool is_same(const struct os_entry *a, const struct os_entry *b)
-{
-    return a->kind == b->kind && a->size == b->size && a->modified_ns == b->modified_ns &&
-           a->id.device == b->id.device && a->id.inode == b->id.inode;
-}
-
-static bool folder_changed(const struct library *library, size_t index)
-{
-    const struct list *list = &library->list;
-    const struct searched *searched = &list->searched[index];
-    struct os_entry entry = {.modified_ns = INT64_MIN};
-    int folder;
-    if (open_folder(library, searched->root, searched->path, &folder, NULL) != 0)
-        return searched->modified_ns != INT64_MIN;
-    bool changed = !os_file_entry(folder, &entry) || entry.modified_ns != searched->modified_ns;
-    for (size_t i = 0; i < list->rejected_count && !changed; i++) {
-        const struct rejected *rejected = &list->rejected[i];
-        changed =
-            rejected->searched == index && (!os_folder_entry(folder, rejected->file, &entry) ||
-                                            !is_same(&entry, &rejected->entry));
-    }
-    os_file_close(folder);
-    return changed;
-}
-
-bool library_refresh(struct library *library)
-{
-    bool changed = library->list.unsettled && os_monotonic_ns() - library->scanned_ns >= AGAIN_NS;
-    for (size_t i = 0; i < library->list.searched_count && !changed; i++)
-        changed = folder_changed(library, i);
-    return changed && scan_all(library);
-}
-
-size_t library_count(const struct library *library)
-{
-    return library->list.count;
-}
-
-const struct library_model *library_at(const struct library *library, size_t index)
-{
-    assert(index < library->list.count);
-    return &library->list.models[index]->model;
-}
-
-/* ---- opening ---- */
 
 /* Looks at the parts, or opens them where `fds` is not NULL; they are closed again on failure. */
 static int visit_parts(const struct listed *listed, int folder, int *fds, struct library_key *key,
@@ -922,4 +887,67 @@ int library_open_files(const struct library *library, const struct library_model
                        struct hearth_error *err)
 {
     return visit_files(library, model, fds, key, err);
+}
+
+/* ---- looking again ---- */
+
+static bool is_same(const struct os_entry *a, const struct os_entry *b)
+{
+    return a->kind == b->kind && a->size == b->size && a->modified_ns == b->modified_ns &&
+           a->id.device == b->id.device && a->id.inode == b->id.inode;
+}
+
+static bool rejected_changed(const struct list *list, size_t searched, int folder)
+{
+    struct os_entry entry;
+    for (size_t i = 0; i < list->rejected_count; i++) {
+        const struct rejected *rejected = &list->rejected[i];
+        if (rejected->searched == searched && (!os_folder_entry(folder, rejected->file, &entry) ||
+                                               !is_same(&entry, &rejected->entry)))
+            return true;
+    }
+    return false;
+}
+
+/* Whether what a folder lists is another list, or other files. `next` is the first of its files
+ * among those in the order in which they were found. */
+static bool folder_changed(const struct library *library, size_t index, size_t *next)
+{
+    const struct list *list = &library->list;
+    const struct searched *searched = &list->searched[index];
+    struct os_entry entry = {.modified_ns = INT64_MIN};
+    int folder;
+    if (open_folder(library, searched->root, searched->path, &folder, NULL) != 0)
+        return searched->modified_ns != INT64_MIN;
+    bool changed = !os_file_entry(folder, &entry) || entry.modified_ns != searched->modified_ns ||
+                   rejected_changed(list, index, folder);
+    for (; *next < list->count && list->by_folder[*next]->searched == index; (*next)++) {
+        struct library_key key;
+        const struct listed *listed = list->by_folder[*next];
+        if (!changed && !listed->model.missing_part)
+            changed = visit_parts(listed, folder, NULL, &key, NULL) != 0 ||
+                      memcmp(&key, &listed->model.key, sizeof key) != 0;
+    }
+    os_file_close(folder);
+    return changed;
+}
+
+bool library_refresh(struct library *library)
+{
+    bool changed = library->list.unsettled && os_monotonic_ns() - library->scanned_ns >= AGAIN_NS;
+    size_t next = 0;
+    for (size_t i = 0; i < library->list.searched_count && !changed; i++)
+        changed = folder_changed(library, i, &next);
+    return changed && scan_all(library);
+}
+
+size_t library_count(const struct library *library)
+{
+    return library->list.count;
+}
+
+const struct library_model *library_at(const struct library *library, size_t index)
+{
+    assert(index < library->list.count);
+    return &library->list.models[index]->model;
 }

@@ -351,6 +351,9 @@ static void fill_options(struct models *models, const struct models_options *opt
     *own = *options;
     own->memory_max = own->memory_max ? own->memory_max : os_total_memory() / 2;
     models->cores = os_default_threads();
+    own->start = own->start ? own->start : local_start;
+    own->probe = own->probe ? own->probe : local_probe_start;
+    own->probe_cancel = own->probe_cancel ? own->probe_cancel : local_probe_cancel;
     own->folders = own->files = NULL; /* the library has them */
     own->settings_path = NULL;
 }

@@ -223,9 +223,9 @@ static void worker_gone(struct model *model)
 static void after_gone(struct model *model)
 {
     struct models *models = model->models;
+    models_admit_waiting(models);
     if (is_waited_for(model) && !models->draining)
         load_begin(model);
-    models_admit_waiting(models);
     check_drained(models);
 }
 
@@ -241,14 +241,11 @@ static void unloaded(struct model *model, const char *why)
 static void load_fail(struct model *model, const struct hearth_error *error)
 {
     struct models *models = model->models;
-    struct hearth_error named = *error;
-    if (!text_starts_with(text_of(named.text), text_of(model->name)))
-        error_prefix(&named, named.code, "%s", model->name);
     log_line(models->options.log, LOG_WARNING, 0, "load failed", "model=\"%s\" cause=\"%s\"",
-             model->name, named.text);
+             model->name, error->text);
     metrics_add(models->options.metrics, METRIC_LOADS, "failed", 1);
-    models_tell(models, "model.failed", model, json_pack("{s:s}", "error", named.text));
-    settle_leases(model, &named);
+    models_tell(models, "model.failed", model, json_pack("{s:s}", "error", error->text));
+    settle_leases(model, error);
     worker_gone(model);
     after_gone(model);
 }
@@ -364,13 +361,14 @@ static void on_loaded(struct model *model)
 static void on_failed(struct model *model, const struct hearth_error *error)
 {
     static const struct hearth_error unknown = {HEARTH_E_IO, "the worker ended"};
-    error = error && error->code ? error : &unknown;
+    struct hearth_error named = error && error->code ? *error : unknown;
+    error_prefix(&named, named.code, "%s", model->name);
     if (model->stage == STAGE_LOADING) {
-        load_fail(model, error);
+        load_fail(model, &named);
     } else if (model->stage == STAGE_ENDING) {
         unloaded(model, model->why);
     } else if (model->stage == STAGE_LOADED) {
-        models_tell(model->models, "model.failed", model, json_pack("{s:s}", "error", error->text));
+        models_tell(model->models, "model.failed", model, json_pack("{s:s}", "error", named.text));
         unloaded(model, "failed");
     }
 }
@@ -521,6 +519,7 @@ void model_start_worker(struct model *model, uint64_t share)
     for (uint32_t i = 0; i < opened; i++)
         os_file_close(fds[i]);
     if (status) {
+        error_prefix(&err, status, "%s", model->name);
         load_fail(model, &err);
     } else if (!same) {
         load_again(model);
