@@ -54,7 +54,9 @@ struct hearth_model_options { /* zeroed: the defaults */
                    * may vanish, and files that others may change */
     bool mlock;   /* keep the weights in memory once they were read. HEARTH_E_LIMIT names the limit
                    * where the system does not allow it */
-    const char *chat_template; /* in the place of the file's own; copied; NULL: the file's */
+    /* In the place of the file's own, which hearth_model_metadata still gives; copied. NULL: the
+     * file's. HEARTH_E_TEMPLATE where it is none. */
+    const char *chat_template;
     bool vocabulary_only; /* only tokens and templates are wanted: weights are not read ahead */
 };
 
@@ -248,9 +250,10 @@ HEARTH_API void hearth_engine_memory(const struct hearth_engine *engine,
  * memory_max has room for. */
 HEARTH_API uint32_t hearth_engine_context(const struct hearth_engine *engine);
 HEARTH_API const char *hearth_engine_tier(const struct hearth_engine *engine); /* "avx512", … */
-HEARTH_API unsigned hearth_engine_threads(const struct hearth_engine *engine);
+HEARTH_API unsigned hearth_engine_threads(const struct hearth_engine *engine); /* at the opening */
 /* Computes with fewer threads than it was opened with, from the next step on: for programs whose
- * engines share the cores. 1 to those of the opening. Results do not depend on it. */
+ * engines share the cores. 1 to those of the opening; what is beyond becomes that. Results do not
+ * depend on it, and threads that are not used take no time. */
 HEARTH_API void hearth_engine_use_threads(struct hearth_engine *engine, unsigned threads);
 /* Another memory_max (hearth_engine_options) from the next step on: for programs whose engines
  * share a limit. The context becomes what fits. What the KV cache has beyond its new ceiling stays

@@ -36,6 +36,9 @@ struct pool {
     atomic_bool caller_sleeps;
     _Alignas(64) _Atomic uint32_t sleepers;
     _Atomic uint32_t calls; /* of sleepers; they sleep on it */
+    /* The threads below this one take part, the others sleep on it, where no call for a loop is
+     * lost on them. 0: the pool ends. */
+    _Atomic uint32_t used;
     atomic_bool ending;
 };
 
@@ -93,15 +96,31 @@ static void call_sleepers(struct pool *pool, uint32_t count)
     os_wake(&pool->calls, count);
 }
 
+/* Sleeps if it takes no part. Whoever has seen the items of a loop sees what was set before it. */
+static bool rests(struct worker *worker)
+{
+    struct pool *pool = worker->pool;
+    uint32_t used = atomic_load_explicit(&pool->used, memory_order_acquire);
+    if (worker->thread < used)
+        return false;
+    if (used > 0)
+        os_wait(&pool->used, used);
+    return true;
+}
+
 static void work(void *context)
 {
     struct worker *worker = context;
     struct pool *pool = worker->pool;
     while (!atomic_load_explicit(&pool->ending, memory_order_acquire)) {
+        if (rests(worker))
+            continue;
         if (!spin_until(has_items, pool)) {
             sleep_until_called(pool);
             continue;
         }
+        if (rests(worker))
+            continue;
         uint32_t taken = (uint32_t)take_items(pool, worker->thread);
         if (taken > 0 && atomic_fetch_sub(&pool->unfinished, taken) == taken &&
             atomic_load(&pool->caller_sleeps))
@@ -133,6 +152,7 @@ struct pool *pool_create(unsigned threads)
     if (!pool)
         return NULL;
     pool->threads = 1;
+    atomic_init(&pool->used, threads);
     for (unsigned i = 1; i < threads; i++) {
         pool->workers[i] = (struct worker){pool, i};
         pool->handles[i] = os_thread_start(work, &pool->workers[i]);
@@ -145,12 +165,32 @@ struct pool *pool_create(unsigned threads)
     return pool;
 }
 
+/* Everybody who sleeps looks again. */
+static void set_used(struct pool *pool, uint32_t used)
+{
+    atomic_store(&pool->used, used);
+    os_wake(&pool->used, pool->threads);
+    call_sleepers(pool, pool->threads);
+}
+
+void pool_use(struct pool *pool, unsigned threads)
+{
+    threads = threads < 1 ? 1 : threads < pool->threads ? threads : pool->threads;
+    if (threads != pool_used(pool))
+        set_used(pool, threads);
+}
+
+unsigned pool_used(const struct pool *pool)
+{
+    return atomic_load_explicit(&pool->used, memory_order_relaxed);
+}
+
 void pool_destroy(struct pool *pool)
 {
     if (!pool)
         return;
     atomic_store(&pool->ending, true);
-    call_sleepers(pool, pool->threads);
+    set_used(pool, 0);
     for (unsigned i = 1; i < pool->threads; i++)
         os_thread_join(pool->handles[i]);
     mem_pages_free(pool, sizeof *pool);
@@ -164,7 +204,7 @@ unsigned pool_threads(const struct pool *pool)
 void pool_run(struct pool *pool, size_t count,
               void (*run)(void *context, size_t item, unsigned thread), void *context)
 {
-    if (pool->threads == 1 || count <= 1) {
+    if (pool_used(pool) == 1 || count <= 1) {
         for (size_t item = 0; item < count; item++)
             run(context, item, 0);
         return;

@@ -15,6 +15,11 @@ struct pool *pool_create(unsigned threads);
 void pool_destroy(struct pool *pool);
 unsigned pool_threads(const struct pool *pool);
 
+/* Lets so many threads take part from the next loop on, at least 1 and at most all; the others
+ * sleep and take no time. A new pool uses all. By the calling thread. */
+void pool_use(struct pool *pool, unsigned threads);
+unsigned pool_used(const struct pool *pool);
+
 /* Calls run(context, item, thread) for each item below `count`, in any order, on any thread
  * (0 <= thread < pool_threads); returns when all are done. */
 void pool_run(struct pool *pool, size_t count,

@@ -204,7 +204,7 @@ static bool worth_cutting(const struct attend *attend, const struct batch *batch
         if (partials > partials_max)
             return false;
     }
-    return tiles * attend->kv_heads_max < pool_threads(attend->options->pool) * PIECES_PER_THREAD;
+    return tiles * attend->kv_heads_max < pool_used(attend->options->pool) * PIECES_PER_THREAD;
 }
 
 int attend_reserve(struct attend *attend, const struct batch *batch, struct hearth_error *err)

@@ -197,6 +197,11 @@ unsigned hearth_engine_threads(const struct hearth_engine *engine)
     return pool_threads(engine->pool);
 }
 
+void hearth_engine_use_threads(struct hearth_engine *engine, unsigned threads)
+{
+    pool_use(engine->pool, threads);
+}
+
 uint32_t hearth_engine_context(const struct hearth_engine *engine)
 {
     return engine->context_max;

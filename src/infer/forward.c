@@ -80,7 +80,7 @@ static struct operands with_gated(const struct forward *forward)
 /* A few items a thread even out what the threads do; one item is at least `unit` rows. */
 static size_t rows_per_item(const struct forward *forward, size_t rows, size_t unit)
 {
-    size_t share = rows / (pool_threads(forward->options.pool) * 8) / unit * unit;
+    size_t share = rows / (pool_used(forward->options.pool) * 8) / unit * unit;
     return share > unit ? share : unit;
 }
 

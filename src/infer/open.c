@@ -53,6 +53,7 @@ static int finish_open(struct gguf *gguf, const struct hearth_model_options *opt
     model->copied = options->no_mmap;
     struct model_options own = {
         .load = !options->vocabulary_only && !options->no_mmap,
+        .chat_template = options->chat_template,
         .progress = {options->progress, options->progress_context},
     };
     int status = model_open(gguf, &own, &model->model, err);

@@ -41,7 +41,7 @@ double limits_measure_peak(const struct kernels *kernels, struct pool *pool, enu
                            double seconds)
 {
     struct measurement measurement = {.loop = &kernels->limits.peak[kind]};
-    size_t items = pool_threads(pool), done = 0;
+    size_t items = pool_used(pool), done = 0;
     double spent = 0;
     uint64_t start = os_monotonic_ns();
     while (spent < seconds) {

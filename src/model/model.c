@@ -162,9 +162,15 @@ static int set_up_rope(struct model *model, struct hearth_error *err)
     return status ? status : rope_init(&model->window_rope, settings, true, divisors, err);
 }
 
-static int read_template(struct model *model, struct hearth_error *err)
+/* The file's own is not even looked at where another one is given: it may be one that is no good.
+ */
+static int read_template(struct model *model, const char *given, struct hearth_error *err)
 {
-    struct text source;
+    struct text source = {given, given ? strlen(given) : 0};
+    if (given) {
+        int status = chat_template_parse(source, &model->chat_template, err);
+        return status ? error_prefix(err, status, "the chat template that was given") : 0;
+    }
     if (!gguf_find(model->gguf, "tokenizer.chat_template"))
         return 0;
     int status = gguf_get_text(model->gguf, "tokenizer.chat_template", &source, err);
@@ -216,7 +222,7 @@ static int open_parts(struct model *model, const struct model_options *options,
     status = tokenizer_open(model->gguf, &model->tokenizer, err);
     if (status)
         return status;
-    return read_template(model, err);
+    return read_template(model, options->chat_template, err);
 }
 
 int model_open(struct gguf *gguf, const struct model_options *options, struct model **out,

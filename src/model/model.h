@@ -51,7 +51,8 @@ struct model {
 };
 
 struct model_options {
-    bool load; /* bring the weights into memory in the background */
+    bool load;                 /* bring the weights into memory in the background */
+    const char *chat_template; /* in the place of the file's; NULL: the file's */
     struct loader_progress progress;
 };
 

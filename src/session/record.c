@@ -9,6 +9,7 @@
 
 #define VERSION 1
 #define FLAG_EDITED 1u
+#define FLAG_PLAIN 2u
 #define MODEL_BYTES (HEARTH_IDENTITY_SIZE - 1)
 #define SETTINGS 4
 #define SETTINGS_MAX 64
@@ -41,7 +42,7 @@ static void put_messages(const struct record *record, const struct history *hist
     size_t begin = out->size, size = strlen(messages);
     buffer_append(out, record_magic, sizeof record_magic);
     put_number(out, VERSION, 4);
-    put_number(out, history->edited ? FLAG_EDITED : 0, 4);
+    put_number(out, (history->edited ? FLAG_EDITED : 0) | (history->plain ? FLAG_PLAIN : 0), 4);
     put_number(out, (uint64_t)record->unix_seconds, 8);
     buffer_append(out, model, MODEL_BYTES);
     put_number(out, SETTINGS, 4);
@@ -129,7 +130,7 @@ static bool sum_fits(struct reader *reader, size_t begin)
 }
 
 struct head {
-    bool edited;
+    bool edited, plain;
     int64_t unix_seconds;
     const unsigned char *model;
     struct hearth_session_settings settings;
@@ -164,7 +165,9 @@ static int get_head(struct reader *reader, struct head *head, struct hearth_erro
     if (version > VERSION)
         return error_set(err, HEARTH_E_UNSUPPORTED,
                          "the conversation was written by a later version of this program");
-    head->edited = get_number(reader, 4) & FLAG_EDITED;
+    uint64_t flags = get_number(reader, 4);
+    head->edited = flags & FLAG_EDITED;
+    head->plain = flags & FLAG_PLAIN;
     head->unix_seconds = (int64_t)get_number(reader, 8);
     head->model = get_bytes(reader, MODEL_BYTES);
     bool known = get_settings(reader, head);
@@ -257,10 +260,14 @@ int record_unpack(struct text bytes, const char *model, struct record *record,
     if (head.dropped < head.message_count)
         history->dropped = head.dropped;
     bool ours = memcmp(head.model, model, MODEL_BYTES) == 0;
-    status = ours ? get_tokens(&reader, record, history) : 0;
+    bool alike = head.plain == history->plain; /* else beginnings were tokenized differently */
+    status = ours && alike ? get_tokens(&reader, record, history) : 0;
     if (status == HEARTH_E_MEMORY)
         return error_set(err, status, "no memory to unpack a conversation");
-    record->lost = !ours ? HEARTH_MISS_MODEL : status ? HEARTH_MISS_DAMAGED : HEARTH_MISS_NOTHING;
+    record->lost = !ours    ? HEARTH_MISS_MODEL
+                   : !alike ? HEARTH_MISS_TEMPLATE
+                   : status ? HEARTH_MISS_DAMAGED
+                            : HEARTH_MISS_NOTHING;
     if (record->lost != HEARTH_MISS_NOTHING)
         forget_tokens(history);
     history->edited = head.edited && record->lost == HEARTH_MISS_NOTHING;

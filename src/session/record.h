@@ -2,7 +2,8 @@
  *
  * Layout, little-endian, without padding:
  *
- *     char magic[8] "HEARTHCV", u32 version 1, u32 flags (1: edited since the last prompt)
+ *     char magic[8] "HEARTHCV", u32 version 1, u32 flags (1: edited since the last prompt,
+ *          2: messages became tokens without a template)
  *     i64  unix_seconds, char model[32] (hearth_model_identity)
  *     u32  settings, then so many u32: keep, plain, overflow, messages dropped
  *     u32  messages, u64 size, then the JSON array of them
@@ -25,7 +26,7 @@ struct record {
     int64_t unix_seconds; /* what templates take for the present */
     size_t computed;      /* of the ids, so many were computed at last */
     struct hearth_session_settings settings;
-    /* HEARTH_MISS_NOTHING; _MODEL or _DAMAGED where only the messages could be taken. */
+    /* HEARTH_MISS_NOTHING; _MODEL, _TEMPLATE or _DAMAGED where only the messages could be taken. */
     enum hearth_miss lost;
 };
 

@@ -13,6 +13,9 @@
 #include "session/share.h"
 #include "session/tell.h"
 
+/* Of two reasons for a miss the one that cost so many times less is not worth a word. */
+#define MISS_SHARE 32
+
 /* ---- what others do to a request ---- */
 
 void hearth_request_cancel(struct hearth_request *request)
@@ -177,8 +180,9 @@ static enum hearth_miss miss_of(const struct hearth_session *session,
         return session->computed ? prompt->miss : HEARTH_MISS_NOTHING;
     if (session->computed == 0 && !session->lost)
         return HEARTH_MISS_NEW;
-    if (reused >= known)
-        return prompt->miss;
+    size_t changed = session->computed > known ? session->computed - known : 0;
+    if (reused >= known || changed / MISS_SHARE > known - reused)
+        return prompt->miss; /* what has given way is next to nothing beside what changed */
     if (session->lost)
         return session->lost;
     size_t there = hearth_engine_known(session->sessions->engine, history->ids, known, NULL);

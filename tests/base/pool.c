@@ -1,5 +1,6 @@
 /* Parallel loops. */
 
+#define _GNU_SOURCE
 #include <limits.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,6 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -129,6 +131,96 @@ static void a_pool_that_never_ran_ends(void **state)
     pool_destroy(NULL);
 }
 
+/* ---- fewer threads ---- */
+
+static unsigned highest_of(struct pool *pool, struct loop *loop)
+{
+    atomic_store(&loop->highest_thread, 0);
+    for (int i = 0; i < 3000; i++)
+        pool_run(pool, 64, mark, loop);
+    return atomic_load(&loop->highest_thread);
+}
+
+static void only_the_threads_in_use_take_part(void **state)
+{
+    (void)state;
+    static const unsigned wanted[] = {1, 2, 4, 0, 3, 99, 2, 1};
+    struct pool *pool = pool_create(4);
+    struct loop *loop = calloc(1, sizeof *loop);
+    int loops = 0;
+    assert_int_equal(pool_used(pool), 4);
+    for (int round = 0; round < 5; round++) {
+        for (size_t i = 0; i < sizeof wanted / sizeof wanted[0]; i++) {
+            unsigned used = wanted[i] < 1 ? 1 : wanted[i] > 4 ? 4 : wanted[i];
+            pool_use(pool, wanted[i]);
+            assert_int_equal(pool_used(pool), used);
+            assert_int_equal(pool_threads(pool), 4);
+            assert_true(highest_of(pool, loop) < used);
+            loops += 3000;
+        }
+    }
+    for (size_t i = 0; i < 64; i++)
+        assert_int_equal(atomic_load(&loop->done[i]), loops);
+    pool_use(pool, 4);
+    unsigned highest = 0;
+    for (int tries = 0; tries < 50 && highest == 0; tries++)
+        highest = highest_of(pool, loop);
+    assert_true(highest > 0); /* they have come back */
+    free(loop);
+    pool_destroy(pool);
+}
+
+static void a_pool_ends_whoever_rests(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 200; i++) {
+        struct pool *pool = pool_create(4);
+        pool_use(pool, 1 + i % 4);
+        if (i % 3 == 0) {
+            struct loop *loop = calloc(1, sizeof *loop);
+            pool_run(pool, 64, mark, loop);
+            free(loop);
+        }
+        if (i % 2)
+            pool_use(pool, 1 + i % 3);
+        pool_destroy(pool);
+    }
+}
+
+static void work_for_a_while(void *context, size_t item, unsigned thread)
+{
+    atomic_uint *sum = context;
+    (void)thread;
+    for (unsigned i = 0; i < 20000; i++)
+        atomic_fetch_add_explicit(sum, (unsigned)item, memory_order_relaxed);
+}
+
+/* The time of all threads while one works is the time of one. */
+static void threads_that_rest_take_no_time(void **state)
+{
+    (void)state;
+    struct pool *pool = pool_create(8);
+    atomic_uint sum = 0;
+    pool_run(pool, 64, work_for_a_while, &sum);
+    pool_use(pool, 1);
+    uint64_t before = os_monotonic_ns();
+    while (os_monotonic_ns() - before < 5000000)
+        os_thread_pause(); /* they fall asleep */
+    struct timespec begin[2], end[2];
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &begin[0]);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begin[1]);
+    for (int i = 0; i < 20; i++)
+        pool_run(pool, 64, work_for_a_while, &sum);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &end[1]);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &end[0]);
+    double took[2];
+    for (int i = 0; i < 2; i++)
+        took[i] = (double)(end[i].tv_sec - begin[i].tv_sec) +
+                  (double)(end[i].tv_nsec - begin[i].tv_nsec) / 1e9;
+    assert_true(took[1] > 0.01 && took[0] < took[1] + 0.005);
+    pool_destroy(pool);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -137,6 +229,9 @@ int main(void)
         cmocka_unit_test(a_loop_of_one_item_runs_on_the_caller),
         cmocka_unit_test(far_more_threads_than_cores_do_not_stall_a_loop),
         cmocka_unit_test(a_pool_that_never_ran_ends),
+        cmocka_unit_test(only_the_threads_in_use_take_part),
+        cmocka_unit_test(a_pool_ends_whoever_rests),
+        cmocka_unit_test(threads_that_rest_take_no_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -377,6 +377,42 @@ static void loading_copies_no_weights(void **state)
     hearth_model_close(model);
 }
 
+static void fewer_threads_give_the_same_logits(void **state)
+{
+    (void)state;
+    static const unsigned threads[] = {4, 1, 2, 3, 99, 0, 4};
+    struct hearth_model *model = open_golden("llama");
+    struct hearth_model_info info;
+    uint32_t ids[40];
+    float *expected[2] = {NULL, NULL};
+    hearth_model_info(model, &info);
+    size_t bytes = info.vocabulary * sizeof(float);
+    for (uint32_t i = 0; i < 40; i++)
+        ids[i] = (i * 7 + 3) % info.vocabulary;
+    struct hearth_engine *engine = open_engine(model, (struct hearth_engine_options){.threads = 4});
+    for (size_t t = 0; t < sizeof threads / sizeof threads[0]; t++) {
+        struct hearth_sequence *sequence = open_sequence(engine, 0);
+        for (size_t part = 0; part < 2; part++) {
+            hearth_engine_use_threads(engine, threads[(t + part) % 7]);
+            give(sequence, ids + 39 * part, part ? 1 : 39);
+            assert_int_equal(hearth_engine_step(engine, NULL, NULL), 0);
+            const float *logits = hearth_sequence_logits(sequence, 0);
+            if (!expected[part]) {
+                expected[part] = malloc(bytes);
+                assert_non_null(expected[part]);
+                memcpy(expected[part], logits, bytes);
+            }
+            assert_memory_equal(logits, expected[part], bytes);
+        }
+        assert_int_equal(hearth_engine_threads(engine), 4);
+        hearth_sequence_close(sequence);
+    }
+    free(expected[0]);
+    free(expected[1]);
+    hearth_engine_close(engine);
+    hearth_model_close(model);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -391,6 +427,7 @@ int main(void)
         cmocka_unit_test(a_kv_limit_fails_one_sequence_and_not_the_others),
         cmocka_unit_test(without_memory_opening_fails_and_leaks_nothing),
         cmocka_unit_test(loading_copies_no_weights),
+        cmocka_unit_test(fewer_threads_give_the_same_logits),
         cmocka_unit_test(cancelling_stops_a_prefill_within_100_ms_and_keeps_what_was_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,7 @@ static const char messages[] = "[{\"role\":\"user\",\"content\":\"h\xc3\xa9llo\"
 static void make_history(struct history *history)
 {
     assert_int_equal(history_init(history, models[0], NULL), 0);
+    history_set_plain(history, true);
     assert_int_equal(history_set(history, messages, sizeof messages - 1, NULL), 0);
     struct history_prompt prompt;
     assert_int_equal(history_begin_answer(history, NULL, 0, &prompt, NULL), 0);
@@ -38,7 +39,7 @@ static void make_history(struct history *history)
 
 static const struct record packed = {
     .unix_seconds = -5,
-    .computed = 17,
+    .computed = 13,
     .settings = {.keep = HEARTH_KEEP_NEVER, .overflow = HEARTH_OVERFLOW_DROP, .plain = true}};
 
 static struct buffer pack(void)
@@ -109,6 +110,26 @@ static void another_model_takes_the_messages_alone(void **state)
     assert_int_equal(json_array_size(history.messages), 3);
     assert_int_equal(history.count + history.mark_count + history.held.size, 0);
     assert_int_equal(record.unix_seconds, packed.unix_seconds);
+    history_finish(&history);
+    buffer_finish(&bytes);
+}
+
+/* Beginnings are tokenized differently where there is a template: not one id is taken. */
+static void tokens_of_another_way_are_not_taken(void **state)
+{
+    (void)state;
+    struct buffer bytes;
+    struct history history;
+    struct record record, templated = {.computed = 13};
+    buffer_init(&bytes, 1 << 20);
+    make_history(&history); /* without a template, as a model that has none would */
+    assert_int_equal(record_pack(&templated, &history, ours, &bytes, NULL), 0);
+    history_finish(&history);
+    assert_int_equal(unpack(buffer_text(&bytes), ours, &record, &history), 0);
+    assert_int_equal(record.lost, HEARTH_MISS_TEMPLATE);
+    assert_int_equal(record.computed, 0);
+    assert_int_equal(json_array_size(history.messages), 3);
+    assert_int_equal(history.count + history.mark_count + history.held.size, 0);
     history_finish(&history);
     buffer_finish(&bytes);
 }
@@ -234,6 +255,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_packed_comes_back),
         cmocka_unit_test(another_model_takes_the_messages_alone),
+        cmocka_unit_test(tokens_of_another_way_are_not_taken),
         cmocka_unit_test(cut_and_flipped_records_are_seen),
         cmocka_unit_test(forged_records_harm_nobody),
         cmocka_unit_test(a_later_version_is_left_alone),

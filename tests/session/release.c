@@ -1,5 +1,5 @@
 /* Conversations that are let go of, so that another process may go on with them: here another set
- * on an engine of its own, with the same store. */
+ * on an engine of its own, with the same store, and maybe with another template. */
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -162,6 +162,139 @@ static void others_keep_what_they_share_with_it(void **state)
     fake_store_finish(&fake);
 }
 
+/* ---- another template ---- */
+
+static struct hearth_model *open_templated(const char *template)
+{
+    struct hearth_model_options options = {.chat_template = template};
+    struct hearth_model *model;
+    struct hearth_error err;
+    char path[TEST_PATH_MAX];
+    write_model(0, path);
+    if (hearth_model_open(path, &options, &model, &err))
+        fail_msg("%s", err.text);
+    remove(path);
+    return model;
+}
+
+struct prompt {
+    char text[2048];
+    struct reply reply;
+};
+
+static void take_begin(void *context, const struct hearth_prompt *prompt)
+{
+    struct prompt *told = context;
+    snprintf(told->text, sizeof told->text, "%s", prompt->text);
+}
+
+static void take_end(void *context, const struct hearth_result *result)
+{
+    struct prompt *told = context;
+    told->reply.result = *result;
+    snprintf(told->reply.text, sizeof told->reply.text, "%s", result->text);
+}
+
+/* A third user's text to a conversation of two turns that another template wrote, if `kept`; or to
+ * one with the same messages that is new. */
+static void third_turn(struct fake_store *fake, const char *template, bool kept,
+                       struct prompt *prompt)
+{
+    struct hearth_model *own = models[0];
+    struct room room = {.store = fake->store};
+    models[0] = open_templated(template);
+    open_room(&room, 0, 0, 0);
+    struct hearth_session *session = open_session(&room, "k");
+    if (!kept) {
+        char *messages;
+        size_t size;
+        struct hearth_session *fresh = open_session(&room, NULL);
+        assert_int_equal(hearth_session_messages(session, &messages, &size, NULL), 0);
+        assert_int_equal(hearth_session_set_messages(fresh, messages, size, NULL), 0);
+        hearth_free(messages);
+        hearth_session_close(session);
+        session = fresh;
+    }
+    assert_int_equal(hearth_session_count(session), 4);
+    say(session, "andthen");
+    struct hearth_ask what = ask_for(&prompt->reply);
+    what.on_begin = take_begin;
+    what.on_text = NULL;
+    what.on_end = take_end;
+    what.context = prompt;
+    assert_int_equal(hearth_session_ask(session, &what, NULL, NULL), 0);
+    run(&room);
+    hearth_session_close(session);
+    close_room(&room);
+    hearth_model_close(models[0]);
+    models[0] = own;
+}
+
+static void what_another_template_wrote_is_not_taken_for_its_own(void **state)
+{
+    (void)state;
+    static const char *const templates[] = {
+        /* other roles; the same beginning; only what was said */
+        "w94{% for m in messages %}[{{ m.role }}]{{ m.content }}w95{% endfor %}[assistant]",
+        "w94{% for m in messages %}{{ m.role }}>{{ m.content }}w95{% if loop.first %}#{% endif %}"
+        "{% endfor %}assistant>",
+        "{% for m in messages %}{{ m.content }}{% endfor %}",
+    };
+    for (size_t t = 0; t < sizeof templates / sizeof templates[0]; t++) {
+        struct fake_store fake;
+        struct room room;
+        struct prompt kept = {{0}, {0}}, fresh = {{0}, {0}};
+        char text[64];
+        fake_store_init(&fake);
+        room = (struct room){.store = fake.store};
+        open_room(&room, 0, 0, 0);
+        struct hearth_session *session = open_session(&room, "k");
+        for (size_t i = 0; i < 2; i++) {
+            text_of_turn(text, 3, i);
+            turn(&room, session, text);
+        }
+        assert_released(&room, session);
+        third_turn(&fake, templates[t], false, &fresh);
+        third_turn(&fake, templates[t], true, &kept);
+        assert_string_equal(kept.text, fresh.text);
+        assert_string_equal(kept.reply.text, fresh.reply.text);
+        assert_int_equal(kept.reply.result.miss, HEARTH_MISS_TEMPLATE);
+        assert_int_equal(fresh.reply.result.miss, HEARTH_MISS_NEW);
+        assert_true(t == 1 || kept.reply.result.cached_tokens <= 1);
+        assert_true(t != 1 || kept.reply.result.cached_tokens > 30);
+        close_room(&room);
+        fake_store_finish(&fake);
+    }
+}
+
+static void a_template_that_is_given_takes_the_place_of_the_files(void **state)
+{
+    (void)state;
+    static const char variables[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}";
+    struct hearth_model_options options = {.chat_template = "{% if"};
+    struct hearth_model *model = open_templated("<{{ messages[0].content }}>"), *bad = NULL;
+    struct hearth_model_info info;
+    struct hearth_error err;
+    char *text, path[TEST_PATH_MAX], one[HEARTH_IDENTITY_SIZE], other[HEARTH_IDENTITY_SIZE];
+    assert_int_equal(
+        hearth_render_chat(model, variables, sizeof variables - 1, 0, &text, NULL, NULL), 0);
+    assert_string_equal(text, "<x>");
+    hearth_free(text);
+    hearth_model_info(model, &info);
+    assert_true(info.has_template);
+    assert_int_equal(hearth_model_metadata(model, "tokenizer.chat_template", &text, NULL, NULL), 0);
+    assert_non_null(strstr(text, "raise_exception")); /* the file's own */
+    hearth_free(text);
+    assert_int_equal(hearth_model_identity(model, one, NULL), 0);
+    assert_int_equal(hearth_model_identity(models[0], other, NULL), 0);
+    assert_string_equal(one, other); /* what was computed does not depend on templates */
+    hearth_model_close(model);
+    write_model(0, path);
+    assert_int_equal(hearth_model_open(path, &options, &bad, &err), HEARTH_E_TEMPLATE);
+    assert_non_null(strstr(err.text, "the chat template that was given"));
+    remove(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -169,6 +302,8 @@ int main(void)
         cmocka_unit_test(what_cannot_be_released_stays_open),
         cmocka_unit_test(where_nothing_can_be_spilled_it_is_computed_again),
         cmocka_unit_test(others_keep_what_they_share_with_it),
+        cmocka_unit_test(what_another_template_wrote_is_not_taken_for_its_own),
+        cmocka_unit_test(a_template_that_is_given_takes_the_place_of_the_files),
     };
     return cmocka_run_group_tests(tests, set_up_models, tear_down_models);
 }
