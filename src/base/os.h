@@ -233,6 +233,7 @@ struct os_memory {
 };
 bool os_process_memory(struct os_memory *out);
 bool os_process_memory_of(int pid, struct os_memory *out);
+bool os_process_time_of(int pid, uint64_t *ns); /* that its threads have computed so far */
 bool os_process_peak_reset(void); /* peak_bytes begins anew */
 
 /* ---- sockets ---- */

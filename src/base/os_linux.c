@@ -395,6 +395,16 @@ bool os_process_memory_of(int pid, struct os_memory *out)
     return read_memory(path, out);
 }
 
+bool os_process_time_of(int pid, uint64_t *ns)
+{
+    clockid_t clock;
+    struct timespec time;
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &time) != 0)
+        return false;
+    *ns = (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+    return true;
+}
+
 bool os_process_peak_reset(void)
 {
     FILE *file = fopen("/proc/self/clear_refs", "we");

@@ -23,8 +23,9 @@ struct local_options {
     const char *name;    /* of the model, for sentences and the log */
     const int *fds;      /* the model's parts; duplicated */
     size_t fd_count;
-    struct work_start start;    /* texts are copied */
-    uint64_t hang_ns;           /* without an answer to a ping it counts as hung; 0: 30 s */
+    struct work_start start; /* texts are copied */
+    uint64_t hang_ns; /* without an answer to a ping it counts as hung, ten times later where it
+                       * computes all the while; 0: 30 s */
     struct hearth_store *store; /* NULL: none */
     struct log *log;            /* may be NULL, as metrics */
     struct metrics *metrics;

@@ -14,6 +14,10 @@
 #define PULSE_IDLE_NS (5 * SECOND)
 /* How often a pulse is felt while one may be missing: so often at least. */
 #define PULSES_PER_HANG 4
+/* One that computes is most likely in a long step: of a large model on a slow machine it may take
+ * minutes. Then time counts so much less. */
+#define WORKING_FACTOR 10
+#define WORKING_PART 5000               /* of the time, that it computed at least */
 #define LOADING_HANGS 2                 /* silence that a load may take, in hang_ns */
 #define CLOSED_NS (2 * SECOND)          /* from the end of its socket to its own */
 #define MESSAGES_AT_ONCE 64             /* then others have their turn */
@@ -36,6 +40,7 @@ struct local_process {
     /* Since it was last heard. Only time in which we could have heard it counts: not the time in
      * which this process, or the machine, stood still. */
     uint64_t silent_ns;
+    uint64_t computed_ns; /* until the last pulse */
 };
 
 const char *local_end_name(enum local_end_kind kind)
@@ -397,11 +402,22 @@ static void end_hung(struct local_process *process)
     silence(process, LOCAL_HUNG);
 }
 
+/* How much of the time since the last pulse counts as silence. */
+static uint64_t silence_of(struct local_process *process, uint64_t elapsed)
+{
+    uint64_t most = 2 * pulse_interval(process), computed = process->computed_ns;
+    uint64_t counted = elapsed < most ? elapsed : most;
+    if (!os_process_time_of(process->child.pid, &process->computed_ns))
+        return counted;
+    bool works = process->computed_ns - computed > elapsed / WORKING_PART;
+    return works ? counted / WORKING_FACTOR : counted;
+}
+
 static void on_pulse(evutil_socket_t fd, short what, void *context)
 {
     struct local_process *process = context;
     uint64_t now = os_monotonic_ns(), elapsed = now - process->pulse_ns;
-    uint64_t most = 2 * pulse_interval(process), limit = process->options->hang_ns;
+    uint64_t limit = process->options->hang_ns, silent = silence_of(process, elapsed);
     (void)fd, (void)what;
     if (process->closed) {
         snprintf(process->cause, sizeof process->cause, "closed its socket");
@@ -410,7 +426,7 @@ static void on_pulse(evutil_socket_t fd, short what, void *context)
     }
     process->pulse_ns = now;
     if (!process->ready || process->ping_waits || !send_ping(process))
-        process->silent_ns += elapsed < most ? elapsed : most;
+        process->silent_ns += silent;
     if (process->silent_ns >= (process->ready ? limit : limit * LOADING_HANGS))
         end_hung(process);
     else

@@ -265,6 +265,9 @@ static void answer_ask(struct worker *worker, uint64_t request, struct text how)
     if (is(how, "hang"))
         for (;;)
             pause();
+    if (is(how, "spin"))
+        for (;;)
+            continue;
     if (is(how, "close")) {
         shutdown(WORKER_CONTROL_FD, SHUT_RDWR);
         for (;;)

@@ -864,6 +864,22 @@ static void waits_for_the_slow(void **state)
     f->backend->calls->abandon(f->backend, heard.job);
 }
 
+/* One that computes gets more time, but not for ever. */
+static void computes_without_end(void **state)
+{
+    struct fixture *f = *state;
+    struct local_options options = options_for(f, "");
+    struct heard heard;
+    options.hang_ns = SECOND / 10;
+    start_with(f, &options);
+    ask(f, &heard, "spin");
+    run_until(f, has_begun, &heard);
+    uint64_t begun = os_monotonic_ns();
+    run_until(f, has_ended, &heard);
+    assert_cause(&heard, HEARTH_E_IO, "did not answer");
+    assert_true(os_monotonic_ns() - begun > SECOND / 2);
+}
+
 static void misbehaves(void **state)
 {
     static const char *const ways[] = {
@@ -1127,6 +1143,7 @@ int main(int count, char **arguments)
         WITH(file_cut_short),
         WITH(hangs),
         WITH(waits_for_the_slow),
+        WITH(computes_without_end),
         WITH(misbehaves),
         WITH(reaches_what_it_is_asked_about),
         WITH(keys_of_calls_are_keys),
