@@ -1,7 +1,7 @@
 /* Worker processes as the daemon sees them: what it asks of them comes back or ends with a cause,
  * whatever they do, and nothing of them stays behind. The workers are fake_worker.c. */
 #define _GNU_SOURCE
-#include "server/local.h"
+#include "workshop.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,8 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <dirent.h>
-#include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -22,275 +20,46 @@
 
 #include "base/os.h"
 #include "hearth/session.h"
-#include "server/metrics.h"
 #include "session/store.h"
-#include "support/folder.h"
 
-#define SECOND UINT64_C(1000000000)
-#define PATIENCE_NS (20 * SECOND)
 #define MODEL_BYTES 20000
 
-/* What became of one request. */
-struct heard {
-    struct backend_job *job;
-    unsigned begun, texts, ended;
-    char text[4096];
-    int code;
-    char cause[HEARTH_ERROR_TEXT_MAX];
-    char reply[256];
-    float vector[4];
-    unsigned tokens;
-    struct backend *abandon_at_text, *destroy_at_text, *abandon_at_end;
-    struct backend_job **abandoned;
-};
-
-struct fixture {
-    struct event_base *base;
-    struct backend *backend;
-    struct metrics *metrics;
-    struct hearth_store *store;
-    char folder[TEST_FOLDER_MAX];
-    int model;
-    unsigned descriptors; /* open before the test */
-    /* what the owner was told */
-    unsigned states, loadings, uses;
-    enum backend_state state;
-    char error[HEARTH_ERROR_TEXT_MAX];
-    bool inside; /* a call is being made: nobody may be called back */
-};
-
-/* ---- what is called back ---- */
-
-static struct fixture *current;
-
-static void on_state(void *context, enum backend_state state, const struct hearth_error *error)
+static struct local_options options_for(struct workshop *f, const char *how)
 {
-    struct fixture *f = context;
-    assert_false(f->inside);
-    f->states++;
-    f->state = state;
-    snprintf(f->error, sizeof f->error, "%s", error ? error->text : "");
+    struct local_options options = workshop_options(f, FAKE_WORKER);
+    options.start.chat_template = text_of(how);
+    assert_int_equal(ftruncate(f->model, 0), 0); /* where workers remember */
+    assert_int_equal(ftruncate(f->model, MODEL_BYTES), 0);
+    return options;
 }
 
-static void on_loading(void *context, double fraction)
-{
-    struct fixture *f = context;
-    assert_true(fraction >= 0 && fraction <= 1);
-    f->loadings++;
-}
-
-static void on_use(void *context)
-{
-    struct fixture *f = context;
-    f->uses++;
-}
-
-static void on_begin(void *context, const struct work_begin *begin)
-{
-    struct heard *heard = context;
-    assert_false(current->inside);
-    assert_int_equal(begin->prompt_tokens, 10);
-    heard->begun++;
-}
-
-static void on_reading(void *context, uint64_t done, uint64_t total)
-{
-    struct heard *heard = context;
-    assert_int_equal(heard->begun, 1);
-    assert_true(done <= total);
-}
-
-static void on_text(void *context, const struct work_text *text, struct text reasoning,
-                    struct message_reader *tokens)
-{
-    struct heard *heard = context;
-    struct work_token token, top[HEARTH_TOP_TOKENS_MAX];
-    uint32_t top_count;
-    assert_false(current->inside);
-    assert_int_equal(heard->ended, 0);
-    assert_int_equal(reasoning.size, 0);
-    size_t size = strlen(heard->text);
-    snprintf(heard->text + size, sizeof heard->text - size, "%.*s", TEXT_ARGS(text->text));
-    heard->texts++;
-    for (uint32_t i = 0; i < text->count; i++) {
-        assert_true(work_text_token(tokens, &token, top, &top_count));
-        heard->tokens++;
-    }
-    if (heard->abandon_at_text)
-        heard->abandon_at_text->calls->abandon(heard->abandon_at_text, heard->job);
-    if (heard->destroy_at_text)
-        heard->destroy_at_text->calls->destroy(heard->destroy_at_text);
-    assert_true(text->text.size == 0 || text->text.data[0] != '\0'); /* still there */
-}
-
-static void on_end(void *context, const struct work_end *end)
-{
-    struct heard *heard = context;
-    assert_false(current->inside);
-    heard->ended++;
-    heard->code = end->code;
-    snprintf(heard->cause, sizeof heard->cause, "%.*s", TEXT_ARGS(end->cause));
-    if (heard->abandon_at_end)
-        heard->abandon_at_end->calls->abandon(heard->abandon_at_end, heard->job);
-}
-
-static void on_reply(void *context, int code, struct text cause, struct message_reader *reply)
-{
-    struct heard *heard = context;
-    struct work_vectors vectors;
-    assert_false(current->inside);
-    heard->ended++;
-    heard->code = code;
-    snprintf(heard->cause, sizeof heard->cause, "%.*s", TEXT_ARGS(cause));
-    assert_true((code == 0) == (reply != NULL));
-    if (!reply)
-        return;
-    struct message_reader again = *reply;
-    if (work_get_vectors(&again, &vectors)) {
-        assert_int_equal(vectors.count, 2);
-        for (int i = 0; i < 2; i++)
-            assert_true(work_vectors_row(&again, 2, heard->vector + 2 * i));
-        return;
-    }
-    struct text text = message_get_text(reply);
-    assert_true(message_was_whole(reply));
-    snprintf(heard->reply, sizeof heard->reply, "%.*s", TEXT_ARGS(text));
-}
-
-static struct backend_listener listen_to(struct heard *heard)
-{
-    return (struct backend_listener){on_begin, on_reading, on_text, on_end, on_reply, heard};
-}
-
-/* ---- the loop ---- */
-
-static bool has_ended(void *context)
-{
-    return ((struct heard *)context)->ended > 0;
-}
-
-static bool has_begun(void *context)
-{
-    return ((struct heard *)context)->begun > 0;
-}
-
-static bool is_ready(void *context)
-{
-    return ((struct fixture *)context)->state == BACKEND_READY;
-}
-
-static bool is_over(void *context)
-{
-    return ((struct fixture *)context)->state == BACKEND_FAILED ||
-           ((struct fixture *)context)->state == BACKEND_ENDED;
-}
-
-static void run_once(struct fixture *f)
-{
-    struct timeval soon = {.tv_usec = 5000};
-    event_base_loopexit(f->base, &soon);
-    assert_int_not_equal(event_base_loop(f->base, EVLOOP_ONCE), -1);
-}
-
-static bool run_for(struct fixture *f, bool (*until)(void *context), void *context, uint64_t ns)
-{
-    uint64_t end = os_monotonic_ns() + ns;
-    while (!until(context)) {
-        if (os_monotonic_ns() > end)
-            return false;
-        run_once(f);
-    }
-    return true;
-}
-
-static void run_until(struct fixture *f, bool (*until)(void *context), void *context)
-{
-    assert_true(run_for(f, until, context, PATIENCE_NS));
-}
-
-static bool never(void *context)
-{
-    (void)context;
-    return false;
-}
-
-/* ---- starting and asking ---- */
-
-static struct local_options options_for(struct fixture *f, const char *how)
-{
-    return (struct local_options){
-        .program = FAKE_WORKER,
-        .name = "fake",
-        .fds = &f->model,
-        .fd_count = 1,
-        .start = {.chat_template = text_of(how)},
-        .metrics = f->metrics,
-        .store = f->store,
-        .owner = {on_state, on_loading, on_use, f},
-    };
-}
-
-static void start_with(struct fixture *f, const struct local_options *options)
-{
-    struct hearth_error err;
-    f->inside = true;
-    assert_int_equal(local_start(f->base, options, &f->backend, &err), 0);
-    f->inside = false;
-}
-
-static void start(struct fixture *f, const char *how)
+static void start(struct workshop *f, const char *how)
 {
     struct local_options options = options_for(f, how);
     start_with(f, &options);
 }
 
-static int try_ask(struct fixture *f, struct heard *heard, const char *session, const char *how,
-                   struct hearth_error *err)
+static int try_ask_in(struct workshop *f, struct heard *heard, const char *session, const char *how,
+                      struct hearth_error *err)
 {
     const struct work_ask ask = {.session = text_of(session), .messages = text_of(how)};
-    const struct backend_listener listener = listen_to(heard);
-    f->inside = true;
-    int status = f->backend->calls->ask(f->backend, &ask, &listener, &heard->job, err);
-    f->inside = false;
-    return status;
+    return try_ask(f, heard, &ask, err);
 }
 
-static void ask_in(struct fixture *f, struct heard *heard, const char *session, const char *how)
+static void ask_in(struct workshop *f, struct heard *heard, const char *session, const char *how)
 {
     struct hearth_error err;
-    *heard = (struct heard){0};
-    if (try_ask(f, heard, session, how, &err))
+    if (try_ask_in(f, heard, session, how, &err))
         fail_msg("%s", err.text);
 }
 
-static void ask(struct fixture *f, struct heard *heard, const char *how)
+static void ask(struct workshop *f, struct heard *heard, const char *how)
 {
     ask_in(f, heard, "", how);
 }
 
-static void call(struct fixture *f, struct heard *heard, const char *name, const char *arguments)
-{
-    struct hearth_error err;
-    const struct work_call work = {text_of(name), text_of(arguments)};
-    const struct backend_listener listener = listen_to(heard);
-    *heard = (struct heard){0};
-    f->inside = true;
-    if (f->backend->calls->call(f->backend, &work, &listener, &heard->job, &err))
-        fail_msg("%s", err.text);
-    f->inside = false;
-}
-
-static void destroy(struct fixture *f)
-{
-    f->inside = true;
-    if (f->backend)
-        f->backend->calls->destroy(f->backend);
-    f->inside = false;
-    f->backend = NULL;
-}
-
 /* A request that is answered as it should be. */
-static void assert_answers(struct fixture *f)
+static void assert_answers(struct workshop *f)
 {
     struct heard heard;
     ask(f, &heard, "say 2");
@@ -299,79 +68,11 @@ static void assert_answers(struct fixture *f)
     assert_int_equal(heard.code, 0);
 }
 
-static void assert_cause(const struct heard *heard, int code, const char *part)
-{
-    assert_int_equal(heard->ended, 1);
-    if (heard->code != code || !strstr(heard->cause, part))
-        fail_msg("%d \"%s\" in place of %d \"%s\"", heard->code, heard->cause, code, part);
-}
-
-/* ---- each test ---- */
-
-static unsigned open_descriptors(void)
-{
-    DIR *directory = opendir("/proc/self/fd");
-    unsigned count = 0;
-    assert_non_null(directory);
-    while (readdir(directory))
-        count++;
-    closedir(directory);
-    return count;
-}
-
-static int begin(void **state)
-{
-    char path[TEST_FOLDER_MAX + 16];
-    struct fixture *f = calloc(1, sizeof *f);
-    if (!f)
-        return -1;
-    f->descriptors = open_descriptors();
-    f->base = event_base_new();
-    f->metrics = metrics_create();
-    test_folder_make_in_memory(f->folder);
-    snprintf(path, sizeof path, "%s/model", f->folder);
-    f->model = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    current = f;
-    *state = f;
-    return f->base && f->model >= 0 ? ftruncate(f->model, MODEL_BYTES) : -1;
-}
-
-/* A child that is waited for here would be a zombie in the daemon: there must be none to wait for
- * once the loop has had its time. */
-static bool is_alone(void *context)
-{
-    siginfo_t info = {0};
-    (void)context;
-    return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == ECHILD;
-}
-
-static int end(void **state)
-{
-    struct fixture *f = *state;
-    destroy(f);
-    bool alone = run_for(f, is_alone, NULL, PATIENCE_NS);
-    run_once(f);
-    event_base_free(f->base);
-    hearth_store_close(f->store);
-    metrics_destroy(f->metrics);
-    close(f->model);
-    test_folder_remove(f->folder);
-    bool closed = open_descriptors() == f->descriptors;
-    free(f);
-    if (!alone)
-        print_error("a process stayed behind\n");
-    if (!closed)
-        print_error("a descriptor stayed open\n");
-    return alone && closed ? 0 : -1;
-}
-
-#define WITH(test) cmocka_unit_test_setup_teardown(test, begin, end)
-
 /* ---- a life without trouble ---- */
 
 static void loads_and_answers(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard before, after;
     start(f, "slowly");
     assert_int_equal(f->backend->state, BACKEND_LOADING);
@@ -392,7 +93,7 @@ static void loads_and_answers(void **state)
 
 static void replies(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard heard, embedded = {0};
     struct hearth_error err;
     start(f, "");
@@ -412,7 +113,7 @@ static void replies(void **state)
 static void holds_thousands(void **state)
 {
     enum { COUNT = 3000 };
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard *heard = calloc(COUNT, sizeof *heard);
     assert_non_null(heard);
     start(f, "");
@@ -437,12 +138,12 @@ static void holds_thousands(void **state)
 
 static bool was_used(void *context)
 {
-    return ((struct fixture *)context)->uses >= 2;
+    return ((struct workshop *)context)->uses >= 2;
 }
 
 static void tells_its_figures(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct local_options options = options_for(f, "");
     struct heard heard;
     options.hang_ns = SECOND / 5;
@@ -457,7 +158,7 @@ static void tells_its_figures(void **state)
 
 static void threads_outlive_workers(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard heard;
     start(f, "");
     f->backend->calls->threads(f->backend, 3);
@@ -473,7 +174,7 @@ static void threads_outlive_workers(void **state)
 
 static void memory_follows(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard heard;
     start(f, "slowly");
     f->backend->calls->memory(f->backend, 1000000);
@@ -493,7 +194,7 @@ static void memory_follows(void **state)
 
 static void abandons(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard unsent, waiting, running, inside, at_end;
     start(f, "slowly");
     ask(f, &unsent, "say 1");
@@ -523,7 +224,7 @@ static void abandons(void **state)
 
 static void destroyed_while_it_loads(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard heard;
     start(f, "silent");
     ask(f, &heard, "say 1");
@@ -535,7 +236,7 @@ static void destroyed_while_it_loads(void **state)
 
 static void destroyed_from_inside(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard first, second, abandoned;
     start(f, "");
     ask(f, &second, "wait");
@@ -552,7 +253,7 @@ static void destroyed_from_inside(void **state)
 
 static void drained_when_answers_end(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard running, waiting, late = {0};
     struct hearth_error err;
     start(f, "slowly");
@@ -561,7 +262,7 @@ static void drained_when_answers_end(void **state)
     f->inside = true;
     f->backend->calls->drain(f->backend, 2 * SECOND);
     f->inside = false;
-    assert_int_equal(try_ask(f, &late, "", "say 1", &err), HEARTH_E_STATE);
+    assert_int_equal(try_ask_in(f, &late, "", "say 1", &err), HEARTH_E_STATE);
     run_until(f, has_ended, &waiting); /* cancelled, near the end of the time */
     assert_int_equal(waiting.code, HEARTH_E_CANCELLED);
     assert_int_equal(running.code, 0);
@@ -573,7 +274,7 @@ static void drained_when_answers_end(void **state)
 
 static void drained_though_it_hangs(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard heard;
     uint64_t begun = os_monotonic_ns();
     start(f, "");
@@ -590,7 +291,7 @@ static void drained_though_it_hangs(void **state)
 
 static void drained_when_there_is_nothing(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     start(f, "silent");
     f->backend->calls->drain(f->backend, 20 * SECOND);
     assert_true(run_for(f, is_over, f, 5 * SECOND));
@@ -608,7 +309,7 @@ static void fails_to_load(void **state)
         {"exit", "ended by itself, with code 3"},       {"garbage", "said what no worker says"},
         {"not a number", "said what no worker says"},
     };
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         struct heard heard, late = {0};
         struct hearth_error err;
@@ -620,7 +321,7 @@ static void fails_to_load(void **state)
         if (!strstr(f->error, ways[i].error))
             fail_msg("%s: %s", ways[i].how, f->error);
         assert_string_equal(heard.cause, f->error);
-        assert_true(try_ask(f, &late, "", "say 1", &err) < 0);
+        assert_true(try_ask_in(f, &late, "", "say 1", &err) < 0);
         assert_string_equal(err.text, f->error);
         assert_int_equal(f->backend->restarts, 0);
         destroy(f);
@@ -630,7 +331,7 @@ static void fails_to_load(void **state)
 /* The system kills for memory; the next one may have room. */
 static void killed_once_while_it_loads(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     start(f, "killed once");
     assert_answers(f);
     assert_int_equal(f->backend->restarts, 1);
@@ -638,7 +339,7 @@ static void killed_once_while_it_loads(void **state)
 
 static void says_nothing_while_it_loads(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct local_options options = options_for(f, "silent");
     options.hang_ns = SECOND / 5;
     start_with(f, &options);
@@ -649,7 +350,7 @@ static void says_nothing_while_it_loads(void **state)
 
 static void fails_to_load_again(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard begun, waiting;
     start(f, "fail again");
     ask(f, &begun, "crash");
@@ -662,7 +363,7 @@ static void fails_to_load_again(void **state)
 
 static void no_program(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct hearth_error err;
     struct local_options options = options_for(f, "");
     options.program = "/nonexistent/worker";
@@ -687,7 +388,7 @@ static void dies_and_comes_back(void **state)
         {"ended", HEARTH_E_IO, "ended from outside (SIGTERM)"},
         {"exit", HEARTH_E_IO, "ended by itself, with code 0"},
     };
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     start(f, "");
     for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++) {
         struct heard broken, other, waiting;
@@ -711,7 +412,7 @@ static void dies_and_comes_back(void **state)
 /* Requests that the dead one had not begun are asked again; calls that change something are not. */
 static void asks_again(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard crash, ask_again, call_again, append, paused;
     start(f, "slowly");
     ask(f, &crash, "crash");
@@ -733,7 +434,7 @@ static void asks_again(void **state)
 /* One that kills each worker before it begins does not go on for ever. */
 static void asks_again_not_for_ever(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard heard;
     start(f, "");
     ask(f, &heard, "crash before");
@@ -745,7 +446,7 @@ static void asks_again_not_for_ever(void **state)
 
 static void pauses_grow(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     uint64_t begun = os_monotonic_ns();
     start(f, "idle crash");
     while (f->backend->restarts < 3)
@@ -756,7 +457,7 @@ static void pauses_grow(void **state)
 
 static void sets_aside(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard heard, other;
     struct hearth_error err;
     start(f, "");
@@ -765,7 +466,7 @@ static void sets_aside(void **state)
         run_until(f, has_ended, &heard);
         assert_answers(f);
     }
-    assert_int_equal(try_ask(f, &heard, "bad one", "say 1", &err), HEARTH_E_STATE);
+    assert_int_equal(try_ask_in(f, &heard, "bad one", "say 1", &err), HEARTH_E_STATE);
     assert_non_null(strstr(err.text, "set aside"));
     ask_in(f, &other, "good one", "say 1");
     run_until(f, has_ended, &other);
@@ -782,7 +483,7 @@ static void sets_nobody_aside_without_cause(void **state)
 {
     static const char *const ways[] = {"crash",  "say 1", "crash", "killed",
                                        "killed", "say 1", "crash", "say 1"};
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     start(f, "");
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         struct heard heard;
@@ -794,7 +495,7 @@ static void sets_nobody_aside_without_cause(void **state)
 
 static void sets_requests_without_a_session_aside(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard heard;
     struct hearth_error err;
     start(f, "");
@@ -803,13 +504,13 @@ static void sets_requests_without_a_session_aside(void **state)
         run_until(f, has_ended, &heard);
         assert_answers(f);
     }
-    assert_int_equal(try_ask(f, &heard, "", "crash", &err), HEARTH_E_STATE);
+    assert_int_equal(try_ask_in(f, &heard, "", "crash", &err), HEARTH_E_STATE);
     assert_non_null(strstr(err.text, "crashed twice"));
 }
 
 static void file_cut_short(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard heard, waiting, late = {0};
     struct hearth_error err;
     start(f, "");
@@ -820,14 +521,14 @@ static void file_cut_short(void **state)
     assert_cause(&waiting, HEARTH_E_IO, "the model file changed");
     assert_int_equal(f->state, BACKEND_FAILED);
     assert_int_equal(f->backend->restarts, 0);
-    assert_int_equal(try_ask(f, &late, "", "say 1", &err), HEARTH_E_IO);
+    assert_int_equal(try_ask_in(f, &late, "", "say 1", &err), HEARTH_E_IO);
 }
 
 /* ---- workers that hang or misbehave ---- */
 
 static void hangs(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct local_options options = options_for(f, "");
     struct heard heard;
     options.hang_ns = SECOND / 4;
@@ -847,7 +548,7 @@ static void hangs(void **state)
 /* It is slow, not dead: as long as it answers pings it may take its time. */
 static void waits_for_the_slow(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct local_options options = options_for(f, "");
     struct heard heard;
     options.hang_ns = SECOND / 5;
@@ -867,7 +568,7 @@ static void waits_for_the_slow(void **state)
 /* One that computes gets more time, but not for ever. */
 static void computes_without_end(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct local_options options = options_for(f, "");
     struct heard heard;
     options.hang_ns = SECOND / 10;
@@ -888,7 +589,7 @@ static void misbehaves(void **state)
         "bad: ready again",    "bad: pong",       "bad: reply",       "bad: unknown type",
         "bad: descriptor",     "close",
     };
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     start(f, "");
     for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++) {
         struct heard heard, other;
@@ -911,23 +612,17 @@ static void misbehaves(void **state)
 
 /* ---- the store ---- */
 
-static void open_store(struct fixture *f)
+static void put_records(struct workshop *f)
 {
-    char path[TEST_FOLDER_MAX + 16];
-    const struct hearth_store_options options = {.directory = path};
     const struct store_summary summary = {.model = "0123456789abcdef0123456789abcdef"};
     static const char *const keys[] = {"a", "b", "c", "d"};
-    struct hearth_error err;
-    snprintf(path, sizeof path, "%s/store", f->folder);
-    if (hearth_store_open(&options, &f->store, &err))
-        fail_msg("%s", err.text);
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-        assert_int_equal(f->store->calls->put(f->store, keys[i], TEXT("record"), &summary, &err),
+        assert_int_equal(f->store->calls->put(f->store, keys[i], TEXT("record"), &summary, NULL),
                          0);
 }
 
 /* Whether the worker gets the record of a key. */
-static bool reaches(struct fixture *f, const char *key)
+static bool reaches(struct workshop *f, const char *key)
 {
     char name[32];
     struct heard heard;
@@ -940,9 +635,10 @@ static bool reaches(struct fixture *f, const char *key)
 
 static void reaches_what_it_is_asked_about(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard heard, holding;
-    open_store(f);
+    workshop_store(f);
+    put_records(f);
     start(f, "");
     assert_false(reaches(f, "a"));
     ask_in(f, &heard, "a", "say 1");
@@ -973,7 +669,7 @@ static void keys_of_calls_are_keys(void **state)
 {
     static const char *const arguments[] = {"{\"key\":\"\"}", "{\"key\":\"a\\u0000b\"}",
                                             "{\"key\":\"a\",\"to\":\"\"}"};
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct heard heard = {0};
     struct hearth_error err;
     const struct backend_listener listener = listen_to(&heard);
@@ -983,7 +679,7 @@ static void keys_of_calls_are_keys(void **state)
         assert_int_equal(f->backend->calls->call(f->backend, &work, &listener, &heard.job, &err),
                          HEARTH_E_ARGUMENT);
     }
-    assert_true(try_ask(f, &heard, "\xff", "say 1", &err) == HEARTH_E_ARGUMENT);
+    assert_true(try_ask_in(f, &heard, "\xff", "say 1", &err) == HEARTH_E_ARGUMENT);
     assert_int_equal(f->backend->jobs, 0);
     call(f, &heard, "echo", "[]");
     run_until(f, has_ended, &heard);
@@ -1008,22 +704,9 @@ static int be_daemon(const char *path)
     return 0;
 }
 
-static bool is_gone(void *context)
-{
-    char path[64], name[64] = "", what = 'Z';
-    snprintf(path, sizeof path, "/proc/%d/stat", *(int *)context);
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return true;
-    if (fscanf(file, "%*d %63s %c", name, &what) != 2)
-        what = 'Z';
-    fclose(file);
-    return what == 'Z'; /* nobody may be there to wait for it in a container */
-}
-
 static void no_orphan(void **state)
 {
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     for (int i = 0; i < 3; i++) {
         char path[TEST_FOLDER_MAX + 16], line[32] = "";
         int ends[2], worker;
@@ -1056,12 +739,13 @@ struct probed {
     unsigned count;
     int code;
     char text[512];
+    bool inside;
 };
 
 static void on_probed(void *context, int code, struct text text)
 {
     struct probed *probed = context;
-    assert_false(current->inside);
+    assert_false(probed->inside);
     probed->count++;
     probed->code = code;
     snprintf(probed->text, sizeof probed->text, "%.*s", TEXT_ARGS(text));
@@ -1072,15 +756,14 @@ static bool was_probed(void *context)
     return ((struct probed *)context)->count > 0;
 }
 
-static struct local_probe *probe(struct fixture *f, struct probed *probed, const char *how)
+static struct local_probe *probe(struct workshop *f, struct probed *probed, const char *how)
 {
     struct local_options options = options_for(f, how);
     struct local_probe *started;
     struct hearth_error err;
-    *probed = (struct probed){0};
-    f->inside = true;
+    *probed = (struct probed){.inside = true};
     assert_int_equal(local_probe_start(f->base, &options, on_probed, probed, &started, &err), 0);
-    f->inside = false;
+    probed->inside = false;
     return started;
 }
 
@@ -1097,7 +780,7 @@ static void probes(void **state)
         {"exit", HEARTH_E_IO, "with code 3"},
         {"garbage", HEARTH_E_IO, "said what no worker says"},
     };
-    struct fixture *f = *state;
+    struct workshop *f = *state;
     struct probed probed[sizeof ways / sizeof *ways], cancelled;
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++)
         probe(f, &probed[i], ways[i].how);
