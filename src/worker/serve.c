@@ -149,6 +149,11 @@ static bool take_order(struct worker *worker, const struct message *message)
             return false;
         hearth_sessions_shed(worker->sessions, bytes);
         return true;
+    case WORK_MEMORY:
+        if (!work_get_u64(message, &bytes))
+            return false;
+        hearth_engine_use_memory(worker->engine, bytes);
+        return true;
     case WORK_PAUSE:
         if (!work_get_u32(message, &number))
             return false;

@@ -132,6 +132,9 @@ static void answers(void **state)
     run_until(f, has_ended, &tokens);
     assert_int_equal(tokens.code, 0);
     assert_non_null(strstr(tokens.reply, "tokens"));
+    f->backend->calls->threads(f->backend, 1);
+    f->backend->calls->memory(f->backend, UINT64_C(1) << 30);
+    f->backend->calls->shed(f->backend, 1);
     ask_in(f, &second, "", ANSWER_TOKENS);
     assert_answered(f, &second);
     assert_string_equal(second.text, first.text);
