@@ -77,7 +77,8 @@ static int append_all(struct asking *asking, const json_t *messages, struct hear
     }
     json_decref(held);
     for (size_t i = 0; !status && i < json_array_size(messages); i++) {
-        char *text = json_dumps(json_array_get(messages, i), JSON_COMPACT | JSON_PRESERVE_ORDER);
+        char *text = json_dumps(json_array_get(messages, i),
+                                JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_ENCODE_ANY);
         status = text ? hearth_session_append(asking->session, text, strlen(text), err)
                       : error_set(err, HEARTH_E_MEMORY, "no memory for the messages");
         free(text);

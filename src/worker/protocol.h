@@ -145,7 +145,8 @@ struct work_token {
     struct text bytes;
 };
 
-/* New text of an answer, and the tokens drawn since the last one. */
+/* New text of an answer, and the tokens drawn since the last one; the token that ends an answer is
+ * none of its tokens. What was drawn behind the last visible text comes with an empty one. */
 struct work_text {
     struct text text; /* whole characters; may be empty */
     uint32_t tokens;  /* of the answer so far */

@@ -67,6 +67,13 @@ static void start_process(struct driver *driver, bool store)
     assert_int_equal(channel_open(other[0], limits, &driver->store_channel, NULL), 0);
 }
 
+void driver_open_bare(struct driver *driver)
+{
+    *driver = (struct driver){0};
+    os_ignore_broken_pipes();
+    start_process(driver, false);
+}
+
 void driver_open(struct driver *driver, const char *path, const struct work_start *start,
                  struct fake_store *store)
 {

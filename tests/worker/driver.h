@@ -27,6 +27,8 @@ struct driver {
 
 /* What a worker is started with where a test says nothing else. */
 struct work_start driver_start(void);
+/* Starts one and sends nothing. */
+void driver_open_bare(struct driver *driver);
 /* Starts one and sends model (a path) and start; with `store` conversations are kept there. */
 void driver_open(struct driver *driver, const char *path, const struct work_start *start,
                  struct fake_store *store);
