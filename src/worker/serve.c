@@ -139,11 +139,15 @@ static void take_request(struct worker *worker, const struct letter *letter)
 /* False for what is malformed. */
 static bool take_order(struct worker *worker, const struct message *message)
 {
+    unsigned most = hearth_engine_threads(worker->engine);
     uint32_t number;
     uint64_t bytes;
     switch (message->type) {
     case WORK_THREADS:
-        return work_get_u32(message, &number);
+        if (!work_get_u32(message, &number))
+            return false;
+        hearth_engine_use_threads(worker->engine, number < 1 ? 1 : number < most ? number : most);
+        return true;
     case WORK_SHED:
         if (!work_get_u64(message, &bytes))
             return false;
