@@ -31,27 +31,14 @@ struct generation {
     struct event *wake;
     uint64_t started_ns, load_ns, told_ns;
     struct refusal refusal;
-    enum metric gauge; /* that it is counted in; METRIC_COUNT: none */
+    bool streams; /* and is counted as such */
     bool paused;
-    bool over;      /* nothing more is told but the end */
-    bool abandoned; /* nor that */
+    bool over; /* nothing more is told but the end */
     uint32_t count;
     struct generation_choice choices[];
 };
 
 /* ---- the end ---- */
-
-static void count_in(struct generation *generation, enum metric gauge)
-{
-    struct metrics *metrics = generation->daemon->metrics;
-    if (generation->gauge == gauge)
-        return;
-    if (generation->gauge != METRIC_COUNT)
-        metrics_add(metrics, generation->gauge, NULL, -1);
-    if (gauge != METRIC_COUNT)
-        metrics_add(metrics, gauge, NULL, 1);
-    generation->gauge = gauge;
-}
 
 static void let_go(struct generation *generation)
 {
@@ -70,7 +57,9 @@ static void let_go(struct generation *generation)
     generation->wait = NULL;
     generation->move = NULL;
     generation->lease = NULL;
-    count_in(generation, METRIC_COUNT);
+    if (generation->streams)
+        metrics_add(generation->daemon->metrics, METRIC_STREAMS, NULL, -1);
+    generation->streams = false;
 }
 
 static void destroy(struct generation *generation)
@@ -91,7 +80,7 @@ static void on_wake(evutil_socket_t fd, short what, void *context)
     const struct generation_listener *listener = &generation->listener;
     (void)fd, (void)what;
     let_go(generation);
-    if (!generation->abandoned && listener->on_end)
+    if (listener->on_end)
         listener->on_end(listener->context, generation,
                          generation->refusal.status ? &generation->refusal : NULL);
     destroy(generation);
@@ -101,9 +90,8 @@ static void on_gone(void *context)
 {
     struct generation *generation = context;
     struct generation_listener listener = generation->listener;
-    bool abandoned = generation->abandoned;
     destroy(generation);
-    if (!abandoned && listener.on_gone)
+    if (listener.on_gone)
         listener.on_gone(listener.context);
 }
 
@@ -136,12 +124,6 @@ static void fail_without_memory(struct generation *generation)
     struct hearth_error error;
     error_set(&error, HEARTH_E_MEMORY, "no memory for the answer");
     fail_with(generation, &error);
-}
-
-void generation_abandon(struct generation *generation)
-{
-    generation->abandoned = true;
-    finish(generation);
 }
 
 /* ---- telling ---- */
@@ -237,7 +219,6 @@ static void on_begin(void *context, const struct work_begin *begin)
     choice->begun = true;
     if (begin->opens_reasoning)
         reasoning_begin(&choice->reasoning, true);
-    count_in(generation, METRIC_RUNNING);
     if (generation->listener.on_begin)
         generation->listener.on_begin(generation->listener.context, choice->index, begin);
 }
@@ -492,7 +473,6 @@ static struct generation *create(const struct generation_request *request)
         return NULL;
     generation->request = *request;
     generation->count = count;
-    generation->gauge = METRIC_COUNT;
     keeper = (struct keeper){.at = (char *)generation + size};
     keep_request(&keeper, &generation->request);
     for (uint32_t i = 0; i < count; i++)
@@ -525,7 +505,9 @@ struct generation *generation_start(struct daemon *daemon, struct http_exchange 
     }
     generation->listener = *listener;
     http_exchange_watch(exchange, (struct http_watch){on_gone, on_resume, generation});
-    count_in(generation, METRIC_WAITING);
+    generation->streams = !request->whole;
+    if (generation->streams)
+        metrics_add(daemon->metrics, METRIC_STREAMS, NULL, 1);
     struct model_acquire acquire = {
         .ttl_given = request->ttl_given,
         .ttl_ns = request->ttl_ns,

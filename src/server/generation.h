@@ -97,9 +97,6 @@ struct generation *generation_start(struct daemon *daemon, struct http_exchange 
                                     const struct generation_listener *listener);
 /* What a dialect's writes returned: false pauses the answer until the client has read. */
 void generation_wrote(struct generation *generation, bool go_on);
-/* The dialect has ended the exchange itself, as it may in any call but on_end: the work stops, and
- * nothing is called back. */
-void generation_abandon(struct generation *generation);
 
 /* For on_end: sums over the choices. */
 struct generation_totals {

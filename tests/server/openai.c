@@ -224,6 +224,19 @@ static void sessions(void **state)
     idle();
 }
 
+/* What another model answers in is not taken from it. */
+static void sessions_that_are_in_use(void **state)
+{
+    (void)state;
+    json_decref(chat("{}", "{\"session\":\"busy\"}"));
+    char *body = chat_body("{}", "{\"session\":\"busy\",\"model\":\"cold\"}");
+    ask_refused(&served, "POST", CHAT, body, 409, "in use by another model");
+    free(body);
+    json_decref(chat("{}", "{\"session\":\"busy\"}")); /* and stays where it was */
+    assert_true(stat_becomes(&served, "jobs", 0, 1000));
+    idle();
+}
+
 /* ---- streams ---- */
 
 static void streamed(void **state)
@@ -674,6 +687,24 @@ static void clients_leave(void **state)
     free(several);
 }
 
+/* While a model is loaded a stream has no answer yet, but comments, so that nobody takes the
+ * connection for dead. */
+static void waiting_streams_are_kept_alive(void **state)
+{
+    char *body = chat_body("{}", "{\"model\":\"slow\",\"stream\":true}"), bytes[4096];
+    (void)state;
+    int fd = begin(CHAT, body);
+    assert_int_equal(hear_for(fd, 4000, bytes, sizeof bytes), 0);
+    hear_for(fd, 2500, bytes, sizeof bytes);
+    assert_memory_equal(bytes, "HTTP/1.1 200 OK\r\n", 17);
+    assert_non_null(strstr(bytes, "\r\nContent-Type: text/event-stream\r\n"));
+    assert_non_null(strstr(bytes, ":\n\n"));
+    assert_null(strstr(bytes, "data:"));
+    hang_up(&fd);
+    free(body);
+    idle();
+}
+
 /* One of several choices fails: the others are not computed any longer. */
 static void one_choice_fails(void **state)
 {
@@ -754,7 +785,8 @@ static void without_memory(void **state)
 static int serve_fakes(void **state)
 {
     (void)state;
-    serve_with(&served, "tcp=127.0.0.1", "stream_pause=16384", "stream_resume=4096", (char *)NULL);
+    serve_with(&served, "tcp=127.0.0.1", "stream_pause=16384", "stream_resume=4096", "ping_ms=1000",
+               (char *)NULL);
     return 0;
 }
 
@@ -775,6 +807,7 @@ int main(void)
         cmocka_unit_test(probabilities),
         cmocka_unit_test(what_is_asked),
         cmocka_unit_test(sessions),
+        cmocka_unit_test(sessions_that_are_in_use),
         cmocka_unit_test(streamed),
         cmocka_unit_test(fast_tokens_are_told_together),
         cmocka_unit_test(several_streamed_choices),
@@ -788,6 +821,7 @@ int main(void)
         cmocka_unit_test(models),
         cmocka_unit_test(embeddings),
         cmocka_unit_test(clients_leave),
+        cmocka_unit_test(waiting_streams_are_kept_alive),
         cmocka_unit_test(one_choice_fails),
         cmocka_unit_test(slow_readers_pause),
         cmocka_unit_test(without_memory),
