@@ -41,10 +41,13 @@ class Clients(unittest.TestCase):
         self.assertGreater(chunks[-1].usage.completion_tokens, 1)
 
     def test_stream_helper(self):
-        with self.client.chat.completions.stream(**ASKED) as stream:
+        ends = ASKED | {"stop": ["."], "max_tokens": 200}  # the helper raises where length ends it
+        with self.client.chat.completions.stream(**ends) as stream:
             for _ in stream:
                 pass
-            self.assertEqual(stream.get_final_completion().choices[0].message.content, self.text())
+            said = stream.get_final_completion().choices[0].message.content
+        answer = self.client.chat.completions.create(**ends)
+        self.assertEqual(said, answer.choices[0].message.content)
 
     def test_stream_closed(self):
         stream = self.client.chat.completions.create(
