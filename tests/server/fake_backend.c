@@ -522,7 +522,8 @@ static int call(struct backend *backend, const struct work_call *call,
     job->script = object_of(call->arguments);
     job->name = strndup(call->name.data, call->name.size);
     job->fake->counts->calls++;
-    if (!json_object_get(job->script, "hold"))
+    bool held = strcmp(job->name, "release") == 0 && strcmp(word(job->script, "key"), "held") == 0;
+    if (!held && !json_object_get(job->script, "hold"))
         after_ms(job, 0);
     *out = job;
     return 0;

@@ -19,9 +19,9 @@
  * Each input of an embedding gives {size of the text, its place, 0.25, -1}; one with the text
  * "fail" fails. A call replies {"name": …, "arguments": …}; one with an argument "fail" fails with
  * that sentence and HEARTH_E_STATE, one with an argument "hold" never replies; `release` of the
- * key "busy" fails with HEARTH_E_STATE; `tokenize` has a token for each byte, and `detokenize`
- * takes them back. Conversations are remembered: `history` has the messages of one that was asked,
- * HEARTH_E_MISSING else. */
+ * key "busy" fails with HEARTH_E_STATE, of the key "held" it never replies; `tokenize` has a token
+ * for each byte, and `detokenize` takes them back. Conversations are remembered: `history` has the
+ * messages of one that was asked, HEARTH_E_MISSING else. */
 #ifndef TESTS_FAKE_BACKEND_H
 #define TESTS_FAKE_BACKEND_H
 

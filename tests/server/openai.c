@@ -679,6 +679,13 @@ static void clients_leave(void **state)
     }
     leave(VECTORS, "{\"model\":\"fake\",\"input\":\"hold\"}", "jobs", 0, false);
     leave(VECTORS, "{\"model\":\"slow\",\"input\":\"a\"}", "waits", 0, false);
+    json_decref(chat("{}", "{\"session\":\"held\"}"));
+    char *moved = chat_body("{}", "{\"session\":\"held\",\"model\":\"cold\"}");
+    leave(CHAT, moved, "jobs", 0, false);
+    unsigned long calls = stat_of(&served, "calls");
+    json_decref(chat("{}", "{\"session\":\"held\"}")); /* it stayed where it was */
+    assert_int_equal(stat_of(&served, "calls"), calls);
+    free(moved);
     char *several = chat_body("{\"say\":\"a\",\"hold\":\"answer\"}", "{\"n\":3,\"stream\":true}");
     int fd = begin(CHAT, several);
     assert_true(stat_becomes(&served, "jobs", 3, 5000));
@@ -767,19 +774,35 @@ static void fail_allocation(unsigned n)
 /* An allocation that fails anywhere ends one request, with an answer or without, and no more. */
 static void without_memory(void **state)
 {
-    static const char *const more[] = {"{}", "{\"stream\":true}",
-                                       "{\"session\":\"m\",\"logprobs\":true,\"n\":1}"};
+    char *whole = chat_body("{\"say\":\"a b\"}", "{\"stop\":[\"x\"],\"logit_bias\":{\"1\":2}}");
+    char *stream = chat_body("{\"say\":\"a b\"}", "{\"stream\":true,\"n\":2}");
+    char *here = chat_body("{}", "{\"session\":\"m\",\"logprobs\":true}");
+    char *there = chat_body("{}", "{\"session\":\"m\",\"model\":\"cold\"}");
+    const struct {
+        const char *path, *body;
+    } requests[] = {
+        {CHAT, whole},
+        {CHAT, stream},
+        {CHAT, here},
+        {CHAT, there},
+        {TEXTS, "{\"prompt\":[\"a\",\"b\"],\"logprobs\":1}"},
+        {VECTORS, "{\"input\":[\"a\",\"b\"],\"encoding_format\":\"base64\"}"},
+    };
     (void)state;
-    for (unsigned n = 1; n < 120; n++) {
-        char *body = chat_body("{\"say\":\"a b\"}", more[n % 3]), bytes[8192];
-        fail_allocation(n);
-        int fd = begin(CHAT, body);
-        hear_for(fd, 10, bytes, sizeof bytes);
+    for (unsigned n = 1; n < 240; n++) {
+        char bytes[8192];
+        size_t i = n % COUNT(requests);
+        fail_allocation(1 + n / COUNT(requests));
+        int fd = begin(requests[i].path, requests[i].body);
+        hear_for(fd, 5, bytes, sizeof bytes);
         hang_up(&fd);
-        free(body);
     }
     fail_allocation(0);
     idle();
+    free(whole);
+    free(stream);
+    free(here);
+    free(there);
 }
 
 static int serve_fakes(void **state)
