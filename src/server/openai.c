@@ -71,22 +71,23 @@ struct http_routes openai_routes(void)
 
 struct api_operations openai_operations(void)
 {
-    static struct api_operation operations[] = {
-        {HTTP_METHOD_POST, "/v1/chat/completions", "Answers a conversation.", openai_chat_fields, 0,
-         API_GENERATES | API_MODEL | API_EVENTS,
+    static const struct api_operation operations[] = {
+        {HTTP_METHOD_POST, "/v1/chat/completions", "Answers a conversation.", openai_chat_fields,
+         OPENAI_CHAT_FIELDS, API_GENERATES | API_MODEL | API_EVENTS,
          "id:string, object:string, created:integer, model:string, system_fingerprint:string, "
          "choices:array, usage:object, timings:object, session?:string",
          NULL, NULL},
         {HTTP_METHOD_POST, "/chat/completions", "The same as /v1/chat/completions.",
-         openai_chat_fields, 0, API_GENERATES | API_MODEL | API_EVENTS,
+         openai_chat_fields, OPENAI_CHAT_FIELDS, API_GENERATES | API_MODEL | API_EVENTS,
          "id:string, object:string, created:integer, model:string, choices:array, usage:object",
          NULL, NULL},
-        {HTTP_METHOD_POST, "/v1/completions", "Goes on with texts.", openai_completion_fields, 0,
-         API_GENERATES | API_MODEL | API_EVENTS,
+        {HTTP_METHOD_POST, "/v1/completions", "Goes on with texts.", openai_completion_fields,
+         OPENAI_COMPLETION_FIELDS, API_GENERATES | API_MODEL | API_EVENTS,
          "id:string, object:string, created:integer, model:string, choices:array, usage:object",
          NULL, NULL},
-        {HTTP_METHOD_POST, "/v1/embeddings", "Vectors of texts.", openai_embedding_fields, 0,
-         API_MODEL, "object:string, data:array, model:string, usage:object", NULL, NULL},
+        {HTTP_METHOD_POST, "/v1/embeddings", "Vectors of texts.", openai_embedding_fields,
+         OPENAI_EMBEDDING_FIELDS, API_MODEL,
+         "object:string, data:array, model:string, usage:object", NULL, NULL},
         {HTTP_METHOD_GET, "/v1/models", "The models that can be asked.", NULL, 0, 0,
          "object:string, data:array", NULL, NULL},
         {HTTP_METHOD_GET, "/models", "The same as /v1/models.", NULL, 0, 0,
@@ -94,8 +95,5 @@ struct api_operations openai_operations(void)
         {HTTP_METHOD_GET, "/v1/models/{name}", "One model.", NULL, 0, API_MISSING, MODEL_MEMBERS,
          NULL, NULL},
     };
-    operations[0].field_count = operations[1].field_count = openai_chat_field_count;
-    operations[2].field_count = openai_completion_field_count;
-    operations[3].field_count = openai_embedding_field_count;
     return (struct api_operations){operations, sizeof operations / sizeof *operations};
 }

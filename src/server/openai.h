@@ -12,10 +12,10 @@
 
 http_handler openai_chat, openai_completions, openai_embeddings;
 
-extern const struct field openai_chat_fields[], openai_completion_fields[],
-    openai_embedding_fields[];
-extern const size_t openai_chat_field_count, openai_completion_field_count,
-    openai_embedding_field_count;
+enum { OPENAI_CHAT_FIELDS = 37, OPENAI_COMPLETION_FIELDS = 21, OPENAI_EMBEDDING_FIELDS = 6 };
+extern const struct field openai_chat_fields[OPENAI_CHAT_FIELDS],
+    openai_completion_fields[OPENAI_COMPLETION_FIELDS],
+    openai_embedding_fields[OPENAI_EMBEDDING_FIELDS];
 
 /* `ttl` of a body, where it is given. */
 int openai_read_ttl(const json_t *object, bool *given, uint64_t *ttl_ns, struct refusal *refusal);

@@ -30,8 +30,6 @@ const struct field openai_embedding_fields[] = {
     {"dimensions", FIELD_REFUSED, 0, 0, 0, 0, false, NULL, "Not supported."},
     {"user", FIELD_IGNORED, 0, 0, 0, 0, false, NULL, "Accepted, of no meaning."},
 };
-const size_t openai_embedding_field_count =
-    sizeof openai_embedding_fields / sizeof *openai_embedding_fields;
 
 struct embeddings {
     struct http_exchange *exchange;
@@ -189,8 +187,7 @@ static void start(struct daemon *daemon, struct http_exchange *exchange, struct 
     struct values values = {.encoding = ENCODING_FLOAT};
     struct generation_embed embed = {.model = model, .on_vectors = on_vectors, .on_gone = on_gone};
     struct refusal refusal = {0};
-    if (fields_read(object, openai_embedding_fields, openai_embedding_field_count, &values,
-                    &refusal) ||
+    if (fields_read(object, openai_embedding_fields, OPENAI_EMBEDDING_FIELDS, &values, &refusal) ||
         openai_read_ttl(object, &embed.ttl_given, &embed.ttl_ns, &refusal) ||
         (embed.inputs = read_inputs(values.input, &refusal)) == NULL) {
         dialect_refuse(exchange, &refusal);

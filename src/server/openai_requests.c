@@ -103,7 +103,6 @@ const struct field openai_chat_fields[] = {
     IGNORED("prompt_cache_key"),
     IGNORED("verbosity"),
 };
-const size_t openai_chat_field_count = sizeof openai_chat_fields / sizeof *openai_chat_fields;
 
 const struct field openai_completion_fields[] = {
     {"prompt", FIELD_ANY, 0, 0, AT(prompt), 0, true, NULL,
@@ -115,8 +114,6 @@ const struct field openai_completion_fields[] = {
     REFUSED("suffix"),
     REFUSED("echo"),
 };
-const size_t openai_completion_field_count =
-    sizeof openai_completion_fields / sizeof *openai_completion_fields;
 
 /* ---- what both have ---- */
 
@@ -282,7 +279,7 @@ static int read_chat(struct reading *reading, struct refusal *refusal)
     struct generation_request *request = &reading->request;
     struct values *values = &reading->values;
     reading->options.chat = true;
-    if (fields_read(reading->object, openai_chat_fields, openai_chat_field_count, values, refusal))
+    if (fields_read(reading->object, openai_chat_fields, OPENAI_CHAT_FIELDS, values, refusal))
         return -1;
     request->keep_reasoning = values->reasoning_format == 1;
     return read_common(request, &reading->options, reading->object, values, refusal) ||
@@ -336,8 +333,8 @@ static int read_completion(struct reading *reading, struct refusal *refusal)
     struct generation_request *request = &reading->request;
     struct values *values = &reading->values;
     values->best_of = 0;
-    if (fields_read(reading->object, openai_completion_fields, openai_completion_field_count,
-                    values, refusal) ||
+    if (fields_read(reading->object, openai_completion_fields, OPENAI_COMPLETION_FIELDS, values,
+                    refusal) ||
         read_common(request, &reading->options, reading->object, values, refusal))
         return -1;
     if (values->best_of > 0 && values->best_of != values->n)
