@@ -62,20 +62,20 @@ static json_t *envelope(const struct openai_answer *answer, json_t *choices)
     return body;
 }
 
-/* The probabilities that were not told, as they stand in a choice; null where none were asked for.
- */
+/* The first `count` probabilities that were not told, as they stand in a choice; null where none
+ * were asked for. */
 static json_t *take_logprobs(struct openai_answer *answer, struct openai_choice *choice,
                              size_t count)
 {
-    json_t *tokens = json_array();
-    if (!answer->options.logprobs || !choice->tokens) {
-        json_decref(tokens);
+    json_t *tokens, *rest;
+    if (!answer->options.logprobs || !choice->tokens)
         return json_null();
-    }
-    for (size_t i = 0; i < count; i++) {
-        json_array_append(tokens, json_array_get(choice->tokens, 0));
-        json_array_remove(choice->tokens, 0);
-    }
+    tokens = json_array();
+    rest = json_array();
+    for (size_t i = 0; i < json_array_size(choice->tokens); i++)
+        json_array_append(i < count ? tokens : rest, json_array_get(choice->tokens, i));
+    json_decref(choice->tokens);
+    choice->tokens = rest;
     return answer->options.chat ? openai_chat_logprobs(tokens)
                                 : openai_completion_logprobs(tokens, &choice->text_offset);
 }
