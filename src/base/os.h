@@ -280,6 +280,8 @@ void os_ignore_broken_pipes(void);
 
 /* ---- child processes ---- */
 
+int os_process_id(void);
+
 #define OS_CHILD_FDS_MAX 64
 
 struct os_child_options {

@@ -211,6 +211,11 @@ static int watch(pid_t pid, int life[2])
     return fd >= 0 ? fd : -errno;
 }
 
+int os_process_id(void)
+{
+    return getpid();
+}
+
 int os_child_start(const struct os_child_options *options, struct os_child *out,
                    struct hearth_error *err)
 {

@@ -15,7 +15,7 @@ int ollama_read_keep_alive(const json_t *object, bool *given, uint64_t *ttl_ns,
                            struct refusal *refusal);
 
 /* Sizes stand here because tables of operations need them; the compiler compares them. */
-extern const struct field ollama_chat_fields[13], ollama_generate_fields[19];
+extern const struct field ollama_chat_fields[13], ollama_generate_fields[18];
 extern const struct field ollama_embed_fields[6], ollama_embeddings_fields[4];
 
 /* The body of a request, the caller's, and its model, which `name` may say in the place of `model`.

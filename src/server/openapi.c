@@ -184,7 +184,8 @@ static json_t *responses_of(const struct api_operation *operation)
 {
     json_t *responses = json_object();
     bool empty = operation->type && !*operation->type;
-    json_object_set_new(responses, empty ? "204" : "200",
+    const char *success = operation->flags & API_ACCEPTED ? "202" : "200";
+    json_object_set_new(responses, empty ? "204" : success,
                         empty ? json_pack("{s:s}", "description", "It is done.")
                               : success_of(operation));
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
@@ -286,4 +287,18 @@ json_t *openapi_document(const struct api_dialect *dialects, size_t count)
                      "accepted and ignored.",
                      "servers", "url", "/", "security", "key", "tags", tags, "paths", paths,
                      "components", components());
+}
+
+size_t openapi_dialects(struct api_dialect out[API_DIALECTS_MAX])
+{
+    const struct api_dialect dialects[] = {
+        {"hearth", "hearth's own API.", hearth_routes(), hearth_operations()},
+        {"operation", "The daemon's log and its end.", operation_routes(), operation_operations()},
+        {"openai", "OpenAI's API.", openai_routes(), openai_operations()},
+        {"llama-server", "The API of llama.cpp's server.", llama_routes(), llama_operations()},
+        {"ollama", "Ollama's API.", ollama_routes(), ollama_operations()},
+        {"lmstudio", "LM Studio's API.", lmstudio_routes(), lmstudio_operations()},
+    };
+    memcpy(out, dialects, sizeof dialects);
+    return sizeof dialects / sizeof *dialects;
 }

@@ -13,7 +13,7 @@ enum api_flags {
     API_GENERATES = 1u << 3, /* the body has generation_fields as well; API_MODEL */
     API_EVENTS = 1u << 4,    /* 200 may be a stream of server-sent events */
     API_LINES = 1u << 5,     /* 200 may be lines of JSON */
-    API_LOADING = 1u << 6,   /* 503 while a model is loaded */
+    API_ACCEPTED = 1u << 6,  /* 202 in the place of 200: it is done later */
 };
 
 struct api_operation {
@@ -43,6 +43,7 @@ struct api_operations ollama_operations(void);
 struct api_operations lmstudio_operations(void);
 struct api_operations llama_operations(void);
 struct api_operations hearth_operations(void);
+struct api_operations operation_operations(void);
 
 struct api_dialect {
     const char *tag, *about;

@@ -6,7 +6,7 @@
 #include <event2/event.h>
 
 #include "base/memory.h"
-#include "server/daemon.h"
+#include "server/openapi.h"
 
 #define FOLLOW_US 200000 /* between two looks for new lines */
 
@@ -109,6 +109,17 @@ static void post_stop(void *context, struct http_exchange *exchange)
         dialect_respond_json(exchange, 202, json_pack("{s:s}", "status", "stopping"));
     else
         http_respond_error(exchange, 500, "no memory to stop");
+}
+
+struct api_operations operation_operations(void)
+{
+    static const struct api_operation operations[] = {
+        {HTTP_METHOD_GET, "/hearth/v1/logs", .summary = "The last lines of the log",
+         .type = "text/plain", .query = "follow:boolean"},
+        {HTTP_METHOD_POST, "/hearth/v1/stop", .summary = "End the daemon, once answers have ended",
+         .flags = API_ACCEPTED, .answer = "status:string"},
+    };
+    return (struct api_operations){operations, sizeof operations / sizeof operations[0]};
 }
 
 struct http_routes operation_routes(void)

@@ -11,6 +11,8 @@
 #include "base/memory.h"
 #include "base/os.h"
 #include "fake_models.h"
+#include "session/record.h"
+#include "session/store.h"
 
 static void stats(void *context, struct http_exchange *exchange)
 {
@@ -65,14 +67,47 @@ static void fail_allocation(void *context, struct http_exchange *exchange)
     http_respond(exchange, 204, NULL, TEXT(""));
 }
 
+/* A conversation of two messages, as a model called "fake" would have left it in the store. */
+static void keep_conversation(void *context, struct http_exchange *exchange)
+{
+    static const char messages[] = "[{\"role\": \"user\", \"content\": \"hello\"}, "
+                                   "{\"role\": \"assistant\", \"content\": \"good day\"}]";
+    struct daemon *daemon = context;
+    struct history history = {.messages = json_loads(messages, 0, NULL)};
+    const struct record record = {.unix_seconds = 1700000000};
+    const struct store_summary summary = {"0123456789abcdef", "fake", 2, 7, 1700000000};
+    struct buffer packed;
+    char key[64];
+    name_of_query(exchange, key);
+    buffer_init(&packed, 4096);
+    if (!daemon->store || record_pack(&record, &history, summary.model, &packed, NULL) != 0 ||
+        daemon->store->calls->put(daemon->store, key, buffer_text(&packed), &summary, NULL) != 0)
+        abort();
+    buffer_finish(&packed);
+    json_decref(history.messages);
+    http_respond(exchange, 204, NULL, TEXT(""));
+}
+
+static void tell_event(void *context, struct http_exchange *exchange)
+{
+    struct daemon *daemon = context;
+    char type[64];
+    name_of_query(exchange, type);
+    events_tell(daemon->events, type, json_pack("{s:s}", "model", "fake"));
+    http_respond(exchange, 204, NULL, TEXT(""));
+}
+
 static const struct http_route own_routes[] = {
     {HTTP_METHOD_GET, "/stats", stats, true, false, 0},
     {HTTP_METHOD_GET, "/last-ask", last_ask, true, false, 0},
     {HTTP_METHOD_POST, "/break", break_model, true, false, 0},
     {HTTP_METHOD_POST, "/fail", fail_allocation, true, false, 0},
+    {HTTP_METHOD_POST, "/keep", keep_conversation, true, false, 0},
+    {HTTP_METHOD_POST, "/tell", tell_event, true, false, 0},
 };
 
-static bool set_option(struct http_options *options, struct http_access *access, char *argument)
+static bool set_option(struct daemon *daemon, struct http_options *options,
+                       struct http_access *access, char *argument)
 {
     char *value = strchr(argument, '=');
     if (!value)
@@ -84,6 +119,9 @@ static bool set_option(struct http_options *options, struct http_access *access,
         options->limits.stream_resume = strtoul(value, NULL, 10);
     else if (strcmp(argument, "ping_ms") == 0)
         options->limits.ping_ms = (uint32_t)strtoul(value, NULL, 10);
+    else if (strcmp(argument, "store") == 0)
+        return hearth_store_open(&(struct hearth_store_options){.directory = value}, &daemon->store,
+                                 NULL) == 0;
     else if (strcmp(argument, "key") == 0)
         ((const char **)(uintptr_t)access->keys)[access->key_count++] = value;
     else
@@ -127,6 +165,12 @@ static int set_up(struct daemon *daemon, const char *where, const struct http_ro
     return status ? status : listen_at(daemon->http, where, access, &daemon->port, err);
 }
 
+/* In the place of the real one, whose end is not to be tested here. */
+void daemon_stop(struct daemon *daemon)
+{
+    events_tell(daemon->events, "daemon.stopping", json_object());
+}
+
 int fake_daemon_run(int argc, char **argv, const struct http_routes *routes, size_t count)
 {
     struct daemon_options daemon_options = {0};
@@ -137,7 +181,7 @@ int fake_daemon_run(int argc, char **argv, const struct http_routes *routes, siz
     struct hearth_error err;
     options.error_body = dialect_error_body;
     for (int i = 2; i < argc; i++) {
-        if (!set_option(&options, &access, argv[i]))
+        if (!set_option(&daemon, &options, &access, argv[i]))
             return 2;
     }
     if (argc < 2 || !daemon.base)
@@ -146,6 +190,7 @@ int fake_daemon_run(int argc, char **argv, const struct http_routes *routes, siz
     daemon.started_ns = os_monotonic_ns();
     daemon.started_unix = 1700000000;
     daemon.metrics = metrics_create();
+    daemon.events = events_create();
     int status = models_create(daemon.base, NULL, &daemon.models, &err);
     if (!status)
         status = http_server_create(daemon.base, &options, &daemon.http, &err);
@@ -158,6 +203,9 @@ int fake_daemon_run(int argc, char **argv, const struct http_routes *routes, siz
     http_server_destroy(daemon.http);
     models_destroy(daemon.models);
     metrics_destroy(daemon.metrics);
+    events_destroy(daemon.events);
+    if (daemon.store)
+        hearth_store_close(daemon.store);
     event_base_free(daemon.base);
     libevent_global_shutdown();
     return status ? 1 : 0;
