@@ -77,7 +77,8 @@ static void place_tokens(struct generation_tokens *tokens)
 {
     for (size_t i = 0; i < tokens->count; i++) {
         place(&tokens->items[i].token, tokens->bytes.data);
-        tokens->items[i].top = tokens->tops + (uintptr_t)tokens->items[i].top;
+        if (tokens->tops)
+            tokens->items[i].top = tokens->tops + (uintptr_t)tokens->items[i].top;
     }
     for (size_t i = 0; i < tokens->top_count; i++)
         place(&tokens->tops[i], tokens->bytes.data);

@@ -103,6 +103,8 @@ struct pair {
 /* Takes the next pair of the text; false at its end. A word without "=" is a value without name. */
 static bool next_pair(struct text *rest, struct pair *pair)
 {
+    if (rest->size == 0)
+        return false;
     const char *at = rest->data, *end = at + rest->size;
     while (at < end && *at == ' ')
         at++;

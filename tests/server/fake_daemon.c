@@ -75,7 +75,8 @@ static void keep_conversation(void *context, struct http_exchange *exchange)
     struct daemon *daemon = context;
     struct history history = {.messages = json_loads(messages, 0, NULL)};
     const struct record record = {.unix_seconds = 1700000000};
-    const struct store_summary summary = {"0123456789abcdef", "fake", 2, 7, 1700000000};
+    const char identity[HEARTH_IDENTITY_SIZE] = "0123456789abcdef";
+    const struct store_summary summary = {identity, "fake", 2, 7, 1700000000};
     struct buffer packed;
     char key[64];
     name_of_query(exchange, key);
