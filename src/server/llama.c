@@ -165,6 +165,8 @@ static uint32_t context_of(const struct model_info *info)
     const json_t *train = json_object_get(info->ready, "context_train");
     if (info->context)
         return info->context;
+    if (info->settings && info->settings->context)
+        return info->settings->context;
     return json_is_integer(train) && json_integer_value(train) > 0 &&
                    json_integer_value(train) < UINT32_MAX
                ? (uint32_t)json_integer_value(train)

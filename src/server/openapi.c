@@ -76,9 +76,24 @@ static json_t *members_schema(const char *list)
 
 /* ---- requests ---- */
 
+/* Tables say that messages are an array or an object; what of, all dialects have in common. */
+static void describe_messages(json_t *properties)
+{
+    json_t *messages = json_object_get(properties, "messages");
+    json_t *message = json_object_get(properties, "message");
+    if (messages)
+        json_object_set_new(messages, "items",
+                            json_pack("{s:s}", "$ref", "#/components/schemas/Message"));
+    if (message)
+        json_object_set_new(
+            message, "properties",
+            json_pack("{s:{s:s}, s:{}}", "role", "$ref", "#/components/schemas/Role", "content"));
+}
+
 static json_t *body_schema(const struct api_operation *operation)
 {
     json_t *schema = fields_schema(operation->fields, operation->field_count);
+    describe_messages(json_object_get(schema, "properties"));
     if (!(operation->flags & API_GENERATES))
         return schema;
     /* names that the dialect reads in its own way stay as it says them */
@@ -255,11 +270,15 @@ static json_t *components(void)
 {
     return json_pack(
         "{s:{s:{s:s, s:s}}, s:{s:{s:s, s:[s], s:{s:{s:s, s:[s], s:{s:{s:s}, s:{s:s}}}}},"
-        " s:{s:s, s:[s], s:{s:{s:s}}}}}",
+        " s:{s:s, s:[s], s:{s:{s:s}}}, s:{s:s, s:[s], s:{s:{s:s}, s:{s:[s,s,s]}}},"
+        " s:{s:s, s:[s,s,s,s]}}}",
         "securitySchemes", "key", "type", "http", "scheme", "bearer", "schemas", "Error", "type",
         "object", "required", "error", "properties", "error", "type", "object", "required",
         "message", "properties", "message", "type", "string", "type", "type", "string", "ErrorText",
-        "type", "object", "required", "error", "properties", "error", "type", "string");
+        "type", "object", "required", "error", "properties", "error", "type", "string", "Message",
+        "type", "object", "required", "role", "properties", "role", "$ref",
+        "#/components/schemas/Role", "content", "type", "string", "array", "null", "Role", "type",
+        "string", "enum", "system", "developer", "user", "assistant");
 }
 
 json_t *openapi_document(const struct api_dialect *dialects, size_t count)

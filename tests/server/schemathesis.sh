@@ -1,24 +1,28 @@
 #!/bin/sh
-# schemathesis.sh HEARTH MODEL PYTHON_DIR EXAMPLES: generated requests, right and wrong ones, to all
-# that the daemon's OpenAPI document names. Fails where an answer is a server's error, or is not
-# what the document says. Exits with 77 where schemathesis cannot be had.
+# schemathesis.sh HEARTH EXAMPLES: generated requests, right and wrong ones, to all that the daemon's
+# OpenAPI document names, so many to each besides those at the boundaries. Fails where an answer is
+# an error of the server, or is not what the document says.
 set -eu
-hearth=$1 model=$2 python=$3 examples=$4
-version=4.32.5
-[ -f "$model" ] || exit 77
-[ -f "$python/$version" ] || {
-    python3 -m pip install -q --disable-pip-version-check --target "$python" \
-        "schemathesis==$version" 2> /dev/null || exit 77
-    touch "$python/$version"
+scripts=$(cd "$(dirname "$0")/../../scripts" && pwd)
+hearth=$1 examples=$2
+model=${HEARTH_MODELS:-$("$scripts/models.sh" --dir)}/SmolLM2-135M-Instruct.Q4_1.gguf
+clients=$("$scripts/clients.sh" --dir)/pip
+
+skip() {
+    echo "skipped: $1" >&2
+    exit 77 # for CTest
 }
+[ -s "$model" ] || skip "scripts/models.sh smollm2 has not run"
+[ -e "$clients/installed" ] || skip "scripts/clients.sh pip has not run"
+
 folder=$(mktemp -d)
 daemon=
 end() {
-    [ -z "$daemon" ] || kill "$daemon" 2> /dev/null || true
-    wait
+    [ -z "$daemon" ] || { kill "$daemon" && wait "$daemon"; } 2> /dev/null || true
     rm -rf "$folder"
 }
 trap end EXIT
+trap 'exit 130' INT TERM
 
 # Answers of any length may be asked for: a short context ends them.
 cat > "$folder/settings.json" <<SETTINGS
@@ -32,14 +36,14 @@ CONFIG
 "$hearth" serve --port 0 --no-socket --model "$model" --store "$folder/store" \
     --settings "$folder/settings.json" > "$folder/port" 2> "$folder/log" &
 daemon=$!
-for i in $(seq 100); do
-    [ ! -s "$folder/port" ] || break
-    sleep 0.1
+while [ ! -s "$folder/port" ]; do
+    kill -0 "$daemon" 2> /dev/null || { cat "$folder/log" >&2; exit 1; }
+    sleep 0.05
 done
 
 # What never ends, and what ends the daemon, is left out.
 status=0
-PYTHONPATH=$python python3 -m schemathesis.cli --config-file "$folder/schemathesis.toml" run \
+PYTHONPATH=$clients python3 -m schemathesis.cli --config-file "$folder/schemathesis.toml" run \
     "http://127.0.0.1:$(cat "$folder/port")/openapi.json" \
     --checks not_a_server_error,status_code_conformance,content_type_conformance \
     --checks response_schema_conformance,response_headers_conformance \
