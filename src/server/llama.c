@@ -43,8 +43,7 @@ static void health(void *context, struct http_exchange *exchange)
 /* ---- metrics ---- */
 
 struct sums {
-    struct daemon *daemon;
-    uint64_t waiting, running, workers, kv, cached, scratch, pressure;
+    uint64_t waiting, running, kv, cached, scratch;
 };
 
 static bool sum_model(void *context, struct model *model)
@@ -54,26 +53,22 @@ static bool sum_model(void *context, struct model *model)
     model_info(model, &info);
     sums->waiting += info.use.waiting;
     sums->running += info.use.running;
-    sums->workers += info.process != 0;
     sums->kv += info.use.kv_bytes;
     sums->cached += info.use.cached_bytes;
     sums->scratch += info.use.scratch_bytes;
-    if (info.use.pressure > sums->pressure)
-        sums->pressure = info.use.pressure;
     return true;
 }
 
+/* Those that nobody keeps: what they say is asked for when they are read. */
 static void set_gauges(struct daemon *daemon)
 {
-    struct sums sums = {.daemon = daemon};
+    struct sums sums = {0};
     struct models_memory memory;
     struct metrics *metrics = daemon->metrics;
     models_visit(daemon->models, sum_model, &sums);
     models_memory(daemon->models, &memory);
     metrics_set(metrics, METRIC_WAITING, NULL, (double)sums.waiting);
     metrics_set(metrics, METRIC_RUNNING, NULL, (double)sums.running);
-    metrics_set(metrics, METRIC_WORKERS, NULL, (double)sums.workers);
-    metrics_set(metrics, METRIC_PRESSURE, NULL, (double)sums.pressure);
     metrics_set(metrics, METRIC_CONNECTIONS, NULL, (double)http_server_connections(daemon->http));
     metrics_set(metrics, METRIC_MEMORY, "limit", (double)memory.limit);
     metrics_set(metrics, METRIC_MEMORY, "weights", (double)memory.weights);

@@ -429,6 +429,53 @@ static void who_leaves_a_prompt_stops_it(void **state)
     assert_true(stat_becomes(&served, "leases", 0, 2000));
 }
 
+/* Each allocation of each kind of request fails once: whatever is answered, nothing is held and
+ * nothing breaks. */
+static void without_memory_nothing_breaks(void **state)
+{
+    static const struct {
+        const char *method, *path, *body;
+    } requests[] = {
+        {"GET", V1 "status", ""},
+        {"GET", V1 "models/fake", ""},
+        {"POST", V1 "models/fake/load", "{\"stream\": true}"},
+        {"POST", V1 "models/fake/estimate", ""},
+        {"POST", V1 "tokens", "{\"model\": \"fake\", \"messages\": [{\"role\": \"user\"}]}"},
+        {"POST", V1 "sessions/m/append", "{\"model\": \"fake\", \"text\": \"a\"}"},
+        {"POST", V1 "sessions/m/edit", "{\"index\": 0, \"text\": \"a\"}"},
+        {"POST", V1 "sessions/m/fork", "{\"to\": \"n\"}"},
+        {"POST", V1 "sessions/m/prompt", "{\"text\": \"a\", \"stream\": true}"},
+        {"POST", "/completion", "{\"prompt\": \"a\", \"n_probs\": 1, \"stream\": true}"},
+        {"POST", "/apply-template", "{\"messages\": [{\"role\": \"user\"}]}"},
+        {"GET", "/metrics", ""},
+        {"GET", "/openapi.json", ""},
+    };
+    char request[1024];
+    (void)state;
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++) {
+        for (int n = 1; n <= 40; n++) {
+            int fd = dial(&served);
+            snprintf(request, sizeof request,
+                     "POST /fail?n=%d HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
+                     "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                     "Content-Length: %zu\r\n\r\n%s",
+                     n, requests[i].method, requests[i].path, strlen(requests[i].body),
+                     requests[i].body);
+            say(fd, request);
+            if (!ends_within(fd, 5000))
+                fail_msg("%s does not end without allocation %d", requests[i].path, n);
+            hang_up(&fd);
+        }
+    }
+    int fd = dial(&served);
+    expect_status(fd, "POST /fail?n=0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n",
+                  204);
+    hang_up(&fd);
+    assert_true(stat_becomes(&served, "jobs", 0, 2000));
+    assert_true(stat_becomes(&served, "leases", 0, 2000));
+    assert_true(stat_becomes(&served, "waits", 0, 2000));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -450,6 +497,7 @@ int main(void)
         cmocka_unit_test(a_load_is_part_of_the_stream),
         cmocka_unit_test(prompts_are_checked),
         cmocka_unit_test(who_leaves_a_prompt_stops_it),
+        cmocka_unit_test(without_memory_nothing_breaks),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
