@@ -34,7 +34,7 @@ int upstream_create(struct event_base *base, const struct upstream_options *opti
 /* ---- the file that `hearth upstream` writes ---- */
 
 struct upstream_entry {
-    char *name, *url, *model, *key_file; /* model and key_file may be NULL */
+    const char *name, *url, *model, *key_file; /* model and key_file may be NULL */
 };
 struct upstream_list {
     struct upstream_entry *items;

@@ -164,7 +164,7 @@ int upstream_words_ask(const struct work_ask *ask, const char *model, char **bod
                                   JSON_ALLOW_NUL, NULL);
     json_t *object = json_object();
     bool good = json_is_array(messages) && object && put_ask(object, ask, model, plain, messages);
-    char *text = good ? json_dumps(object, JSON_COMPACT) : NULL;
+    char *text = good ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     json_decref(messages);
     json_decref(object);
     if (!text)
@@ -182,7 +182,7 @@ int upstream_words_embed(const struct work_embed *embed, const char *model, char
     json_t *object = inputs ? json_pack("{s:s, s:O, s:s}", "model", model, "input", inputs,
                                         "encoding_format", "float")
                             : NULL;
-    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
     json_decref(inputs);
     json_decref(object);
     if (!text)
