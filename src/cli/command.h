@@ -110,6 +110,6 @@ const struct command *program_find(const struct program *program, const char *na
 
 extern const struct command command_run, command_sessions, command_inspect, command_tokenize,
     command_perplexity, command_bench, command_completion, command_help, command_serve, command_ps,
-    command_status, command_load, command_unload, command_logs, command_stop;
+    command_status, command_load, command_unload, command_logs, command_stop, command_upstream;
 
 #endif
