@@ -73,8 +73,8 @@ static bool write_vector(const float *vector, int size, FILE *out)
 
 static bool write_pooled(struct llama_model *model, const llama_token *ids, int count, FILE *out)
 {
-    static const enum llama_pooling_type types[] = {
-        LLAMA_POOLING_TYPE_MEAN, LLAMA_POOLING_TYPE_CLS, LLAMA_POOLING_TYPE_LAST};
+    static const enum llama_pooling_type types[] = {LLAMA_POOLING_TYPE_MEAN, LLAMA_POOLING_TYPE_CLS,
+                                                    LLAMA_POOLING_TYPE_LAST};
     bool fine = count > 0;
     for (int t = 0; t < 3 && fine; t++) {
         struct llama_context *context = open_context(model, types[t]);
@@ -91,8 +91,8 @@ static bool write_lines(struct llama_model *model, FILE *out)
     static char line[65536];
     while (fgets(line, sizeof line, stdin)) {
         int size = (int)strcspn(line, "\n");
-        int count = llama_tokenize(llama_model_get_vocab(model), line, size, ids, TOKENS_MAX, true,
-                                   false);
+        int count =
+            llama_tokenize(llama_model_get_vocab(model), line, size, ids, TOKENS_MAX, true, false);
         if (!write_pooled(model, ids, count, out))
             return false;
     }

@@ -350,9 +350,9 @@ HEARTH_API int hearth_sequence_load(struct hearth_sequence *sequence,
 /* The ids of the tokens that it holds: hearth_sequence_length of them, valid until it changes. */
 HEARTH_API const uint32_t *hearth_sequence_ids(const struct hearth_sequence *sequence);
 
-/* Makes the running step give up on this sequence within one layer and drops what is queued; what
- * was computed before the step stays. From any thread. The step reports HEARTH_E_CANCELLED for it;
- * the next extend clears the mark. */
+/* Makes the running step give up on this sequence within one layer, whatever else it computes, and
+ * drops what is queued; what was computed before the step stays. From any thread. The step reports
+ * HEARTH_E_CANCELLED for it; the next extend clears the mark. */
 HEARTH_API void hearth_sequence_cancel(struct hearth_sequence *sequence);
 
 /* Computes one chunk of what is queued, of all sequences together. 0 when there was something to

@@ -473,6 +473,7 @@ static void plan_run(struct hearth_sequence *sequence, size_t room, size_t *logi
         .wants = wants,
         .table = &sequence->table,
         .cancelled = &sequence->cancelled,
+        .left_out = &sequence->left_out,
     };
 }
 
@@ -501,6 +502,7 @@ static void add_run(struct hearth_engine *engine, struct hearth_sequence *sequen
     struct hearth_error cause = {0};
     struct run *run = &engine->runs[batch->run_count];
     sequence->failure.code = 0;
+    sequence->left_out = false;
     if (atomic_load(&sequence->cancelled)) {
         fail_sequence(sequence, HEARTH_E_CANCELLED, "cancelled");
         return;
@@ -542,7 +544,7 @@ static void plan_step(struct hearth_engine *engine, struct batch *batch)
 
 static void finish_run(struct hearth_sequence *sequence, const struct run *run)
 {
-    if (atomic_load(&sequence->cancelled)) {
+    if (sequence->left_out || atomic_load(&sequence->cancelled)) {
         fail_sequence(sequence, HEARTH_E_CANCELLED, "cancelled");
         return;
     }
@@ -559,8 +561,8 @@ static void finish_runs(struct hearth_engine *engine, const struct batch *batch)
         struct hearth_sequence *sequence = engine->run_sequences[i];
         sequence->first_logit_row = logits;
         sequence->first_state_row = states;
-        logits += sequence->logit_rows;
-        states += sequence->state_rows;
+        logits += sequence->left_out ? 0 : sequence->logit_rows;
+        states += sequence->left_out ? 0 : sequence->state_rows;
         finish_run(sequence, &engine->runs[i]);
     }
 }

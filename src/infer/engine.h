@@ -50,6 +50,7 @@ struct hearth_sequence {
     size_t first_logit_row, logit_rows; /* of the last step */
     size_t first_state_row, state_rows;
     atomic_bool cancelled;
+    bool left_out;               /* of the pass of the last step, because it was cancelled */
     struct hearth_error failure; /* code 0: none */
 };
 

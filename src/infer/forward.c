@@ -18,7 +18,11 @@ struct forward {
     struct forward_options options;
     struct workspace workspace;
     struct attend attend;
-    const struct batch *batch;
+    const struct batch *batch; /* of the rows that are computed, */
+    const struct batch *all;   /* and of all that somebody still waits for */
+    struct batch live;         /* of the runs that were not cancelled, see leave_out_cancelled() */
+    struct run *live_runs;     /* [live_capacity] */
+    size_t live_capacity;
     struct batch narrow;       /* of the rows that are wanted, see narrow_batch() */
     size_t logit_rows;         /* how many rows of the batch want logits, */
     size_t state_rows;         /* and how many their state */
@@ -431,13 +435,22 @@ static void finish_layer_row(void *context, size_t row, unsigned thread)
 
 /* ---- the pass ---- */
 
+static bool is_cancelled(const struct run *run)
+{
+    return atomic_load_explicit(run->cancelled, memory_order_relaxed);
+}
+
+static size_t count_cancelled(const struct batch *batch)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < batch->run_count; i++)
+        count += is_cancelled(&batch->runs[i]);
+    return count;
+}
+
 static bool all_cancelled(const struct batch *batch)
 {
-    for (size_t i = 0; i < batch->run_count; i++) {
-        if (!atomic_load_explicit(batch->runs[i].cancelled, memory_order_relaxed))
-            return false;
-    }
-    return true;
+    return count_cancelled(batch) == batch->run_count;
 }
 
 /* Until a stage of the weights has been read; between two looks whether anybody still wants it. */
@@ -446,7 +459,7 @@ static int wait_for_weights(const struct forward *forward, uint32_t stage, struc
     const struct loader *loader = forward->options.model->loader;
     bool waited = false, wanted = true;
     while (wanted && !loader_wait(loader, stage, WAIT_NS)) {
-        wanted = !all_cancelled(forward->batch) && loader_report(loader);
+        wanted = !all_cancelled(forward->all) && loader_report(loader);
         waited = true;
     }
     if (wanted && waited)
@@ -458,6 +471,89 @@ static void over_rows(struct forward *forward,
                       void (*step)(void *context, size_t row, unsigned thread))
 {
     pool_run(forward->options.pool, forward->batch->rows, step, forward);
+}
+
+static size_t count_rows(const struct batch *batch, enum want want)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < batch->run_count; i++) {
+        for (uint32_t j = 0; j < batch->runs[i].count; j++)
+            count += batch->runs[i].wants[j] == want;
+    }
+    return count;
+}
+
+static void count_wanted(struct forward *forward)
+{
+    forward->logit_rows = count_rows(forward->batch, WANT_LOGITS);
+    forward->state_rows = count_rows(forward->batch, WANT_STATE);
+}
+
+/* ---- runs that are cancelled while others are computed ---- */
+
+static bool reserve_live(struct forward *forward, size_t count)
+{
+    if (count <= forward->live_capacity)
+        return true;
+    struct run *runs = mem_alloc_array(count, sizeof *runs);
+    if (!runs)
+        return false;
+    mem_free(forward->live_runs);
+    forward->live_runs = runs;
+    forward->live_capacity = count;
+    return true;
+}
+
+/* Moves what a run has between two layers up, to the rows from `to` on. */
+static void move_run(struct forward *forward, const struct run *run, size_t to, size_t from)
+{
+    struct workspace *work = &forward->workspace;
+    const struct model_shape *shape = &forward->options.model->shape;
+    size_t n = shape->embedding_length, angles = run->count * work->pairs_max * 2 * sizeof(float);
+    unsigned kinds = shape->window ? ROPE_KINDS : 1;
+    if (to == from)
+        return;
+    memmove(workspace_row(work->x, to, n), workspace_row(work->x, from, n),
+            run->count * n * sizeof(float));
+    for (unsigned kind = 0; kind < kinds; kind++)
+        memmove(workspace_angles(work, kind, to), workspace_angles(work, kind, from), angles);
+}
+
+static void normalize_again(void *context, size_t row, unsigned thread)
+{
+    const struct forward *forward = context;
+    normalize_for(forward, forward->layer, row, thread);
+}
+
+/* Before a layer. What the one before made ready for it lies by the number of rows, so it is made
+ * ready again for those that stay, from the same numbers. Without memory all are computed on. */
+static int leave_out_cancelled(struct forward *forward, struct hearth_error *err)
+{
+    const struct batch *whole = forward->batch;
+    size_t row = 0;
+    if (count_cancelled(whole) == 0)
+        return 0;
+    if (whole != &forward->live && !reserve_live(forward, whole->run_count))
+        return 0;
+    struct batch live = {.runs = forward->live_runs};
+    for (size_t i = 0; i < whole->run_count; i++) {
+        const struct run run = whole->runs[i];
+        if (is_cancelled(&run)) {
+            *run.left_out = true;
+        } else {
+            move_run(forward, &run, live.rows, row);
+            forward->live_runs[live.run_count++] = run;
+            live.rows += run.count;
+        }
+        row += run.count;
+    }
+    forward->live = live;
+    forward->batch = forward->all = &forward->live;
+    count_wanted(forward);
+    if (live.rows == 0)
+        return error_set(err, HEARTH_E_CANCELLED, "cancelled");
+    over_rows(forward, normalize_again);
+    return attend_reserve(&forward->attend, forward->batch, err);
 }
 
 /* Leaves the wanted rows of a run in the batch: as runs of their own, x and the angles moved up.
@@ -564,7 +660,7 @@ static int run_layer(struct forward *forward, struct hearth_error *err)
     if (status || forward->batch->rows == 0)
         return status;
     run_attention(forward);
-    if (all_cancelled(forward->batch))
+    if (all_cancelled(forward->all))
         return error_set(err, HEARTH_E_CANCELLED, "cancelled");
     run_feed_forward(forward);
     return 0;
@@ -679,36 +775,25 @@ static void run_output(struct forward *forward)
              compute_logits_item, forward);
 }
 
-static size_t count_rows(const struct batch *batch, enum want want)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < batch->run_count; i++) {
-        for (uint32_t j = 0; j < batch->runs[i].count; j++)
-            count += batch->runs[i].wants[j] == want;
-    }
-    return count;
-}
-
 int forward_run(struct forward *forward, const struct batch *batch, struct hearth_error *err)
 {
     const struct model *model = forward->options.model;
     assert(batch->rows > 0 && batch->rows <= forward->options.rows_max);
-    forward->logit_rows = count_rows(batch, WANT_LOGITS);
-    forward->state_rows = count_rows(batch, WANT_STATE);
+    forward->batch = forward->all = batch;
+    count_wanted(forward);
     int status = workspace_reserve_logits(&forward->workspace, forward->logit_rows, err);
     if (!status)
         status = attend_reserve(&forward->attend, batch, err);
-    if (status)
-        return status;
-    forward->batch = batch;
     for (uint32_t l = 0; l < model->shape.layer_count && !status; l++) {
         forward->layer = &model->layers[l];
         forward->layer_index = l;
-        if (all_cancelled(batch))
+        if (all_cancelled(forward->all))
             return error_set(err, HEARTH_E_CANCELLED, "cancelled");
         status = wait_for_weights(forward, l, err);
         if (!status && l == 0)
             over_rows(forward, begin_row);
+        else if (!status)
+            status = leave_out_cancelled(forward, err);
         if (!status)
             status = run_layer(forward, err);
     }
@@ -751,6 +836,7 @@ void forward_destroy(struct forward *forward)
     attend_finish(&forward->attend);
     workspace_finish(&forward->workspace);
     mem_free(forward->outputs);
+    mem_free(forward->live_runs);
     mem_free(forward);
 }
 

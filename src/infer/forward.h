@@ -32,6 +32,7 @@ struct run {
     const unsigned char *wants; /* [count]: enum want */
     struct kv_table *table;
     const atomic_bool *cancelled;
+    bool *left_out; /* becomes true when it was, and its rows were not computed to the end */
 };
 
 struct batch {
@@ -55,11 +56,12 @@ int forward_create(const struct forward_options *options, struct forward **out,
 void forward_destroy(struct forward *forward);
 
 /* HEARTH_E_MEMORY; HEARTH_E_CANCELLED when all runs were cancelled, seen between two operations.
- * The KV blocks of the runs then hold unfinished rows. */
+ * While some are wanted, the rows of those that were cancelled are left out from the next layer on.
+ * The KV blocks of a cancelled run hold unfinished rows. */
 int forward_run(struct forward *forward, const struct batch *batch, struct hearth_error *err);
 
 /* The logits of the last pass, the vocabulary's floats a row: the wanted rows of the first run,
- * then of the second, … Valid until the next pass. */
+ * then of the second, …, but of those that were left out. Valid until the next pass. */
 const float *forward_logits(const struct forward *forward, size_t row);
 /* The states of the last pass in the same order, each as long as the model's embedding. */
 const float *forward_state(const struct forward *forward, size_t row);

@@ -362,6 +362,113 @@ static void cancelling_stops_a_prefill_within_100_ms_and_keeps_what_was_held(voi
     hearth_model_close(model);
 }
 
+/* One of three in a step: the others do not notice, whenever it is, and whether it was the only one
+ * whose logits were wanted. */
+static void a_cancelled_sequence_is_left_out_and_changes_no_bit(void **state)
+{
+    (void)state;
+    enum { ROWS = 300 };
+    static const char *const names[] = {"llama", "gemma3-pattern"};
+    for (size_t m = 0; m < 2; m++) {
+        struct hearth_model *model = open_golden(names[m]);
+        struct hearth_engine *engine = open_engine(
+            model, (struct hearth_engine_options){.threads = 2, .chunk_tokens = 4 * ROWS});
+        struct hearth_sequence *sequences[3];
+        struct hearth_model_info info;
+        uint32_t ids[ROWS];
+        size_t left_out = 0, finished = 0;
+        hearth_model_info(model, &info);
+        size_t bytes = info.vocabulary * sizeof(float);
+        float *alone = malloc(3 * bytes);
+        assert_non_null(alone);
+        for (int round = 0; round < 150; round++) {
+            struct canceller canceller = {.delay = 2e-5 * (round % 75)};
+            size_t victim = (size_t)round % 3;
+            bool last = round > 0 && round % 2;
+            pthread_t thread;
+            for (size_t s = 0; s < 3; s++) {
+                sequences[s] = open_sequence(engine, 0);
+                for (uint32_t i = 0; i < ROWS; i++)
+                    ids[i] = (uint32_t)(i * 7 + s * 5) % info.vocabulary;
+                enum hearth_logits logits =
+                    last && s != victim ? HEARTH_LOGITS_NONE : HEARTH_LOGITS_LAST;
+                assert_int_equal(hearth_sequence_extend(sequences[s], ids, ROWS, logits, NULL), 0);
+                if (round > 0)
+                    continue;
+                assert_int_equal(hearth_engine_step(engine, NULL, NULL), 0);
+                memcpy(alone + s * info.vocabulary, hearth_sequence_logits(sequences[s], 0), bytes);
+            }
+            canceller.sequence = sequences[victim];
+            pthread_create(&thread, NULL, cancel_later, &canceller);
+            if (round > 0)
+                assert_int_equal(hearth_engine_step(engine, NULL, NULL), 0);
+            pthread_join(thread, NULL);
+            for (size_t s = 0; s < 3 && round > 0; s++) {
+                int status = hearth_sequence_status(sequences[s], NULL);
+                assert_true(status == 0 || s == victim);
+                left_out += status != 0;
+                finished += s == victim && status == 0;
+                bool given = status == 0 && !(last && s != victim);
+                assert_int_equal(hearth_sequence_logit_rows(sequences[s]), given);
+                assert_int_equal(hearth_sequence_length(sequences[s]), status ? 0 : ROWS);
+                if (given)
+                    assert_memory_equal(hearth_sequence_logits(sequences[s], 0),
+                                        alone + s * info.vocabulary, bytes);
+            }
+            for (size_t s = 0; s < 3; s++)
+                hearth_sequence_close(sequences[s]);
+        }
+        print_message("%s: %zu cancelled, %zu too late\n", names[m], left_out, finished);
+        assert_true(left_out > 20);
+        free(alone);
+        hearth_engine_close(engine);
+        hearth_model_close(model);
+    }
+}
+
+/* A step with two prompts ends in little more than half of its time when one of them is cancelled
+ * at its beginning. */
+static void the_rows_of_a_cancelled_sequence_are_not_computed_to_the_end(void **state)
+{
+    (void)state;
+    enum { ROWS = 200 };
+    struct hearth_model *model = open_smollm2();
+    if (!model)
+        skip();
+    struct hearth_engine *engine =
+        open_engine(model, (struct hearth_engine_options){.chunk_tokens = 2 * ROWS});
+    uint32_t ids[ROWS];
+    double took[2][2];
+    for (uint32_t i = 0; i < ROWS; i++)
+        ids[i] = 1000 + i;
+    for (int round = 0; round < 4; round++) {
+        struct hearth_sequence *wanted = open_sequence(engine, 0),
+                               *other = open_sequence(engine, 0);
+        struct canceller canceller = {.sequence = other, .delay = 0.02};
+        pthread_t thread;
+        give(wanted, ids, ROWS);
+        give(other, ids, ROWS);
+        double begin = seconds();
+        if (round % 2)
+            pthread_create(&thread, NULL, cancel_later, &canceller);
+        assert_int_equal(hearth_engine_step(engine, NULL, NULL), 0);
+        took[round % 2][round / 2] = seconds() - begin;
+        if (round % 2)
+            pthread_join(thread, NULL);
+        assert_int_equal(hearth_sequence_length(wanted), ROWS);
+        assert_int_equal(hearth_sequence_length(other), round % 2 ? 0 : ROWS);
+        hearth_sequence_close(wanted);
+        hearth_sequence_close(other);
+    }
+    double best[2];
+    for (int i = 0; i < 2; i++)
+        best[i] = took[i][0] < took[i][1] ? took[i][0] : took[i][1];
+    print_message("both %.3f s, one cancelled %.3f s\n", best[0], best[1]);
+    assert_true(best[1] < 0.8 * best[0]);
+    hearth_engine_close(engine);
+    hearth_model_close(model);
+}
+
 static void loading_copies_no_weights(void **state)
 {
     (void)state;
@@ -426,6 +533,8 @@ int main(void)
         cmocka_unit_test(the_beginning_of_a_prompt_needs_no_logits),
         cmocka_unit_test(a_kv_limit_fails_one_sequence_and_not_the_others),
         cmocka_unit_test(without_memory_opening_fails_and_leaks_nothing),
+        cmocka_unit_test(a_cancelled_sequence_is_left_out_and_changes_no_bit),
+        cmocka_unit_test(the_rows_of_a_cancelled_sequence_are_not_computed_to_the_end),
         cmocka_unit_test(loading_copies_no_weights),
         cmocka_unit_test(fewer_threads_give_the_same_logits),
         cmocka_unit_test(cancelling_stops_a_prefill_within_100_ms_and_keeps_what_was_held),

@@ -233,11 +233,13 @@ static void third_turn(struct fake_store *fake, const char *template, bool kept,
 static void what_another_template_wrote_is_not_taken_for_its_own(void **state)
 {
     (void)state;
+    static const char edged[] =
+        "w94{% for m in messages %}{{ m.role }}>{{ m.content }}w95{% if loop.first %}#{% endif %}"
+        "{% endfor %}assistant>";
     static const char *const templates[] = {
         /* other roles; the same beginning; only what was said */
         "w94{% for m in messages %}[{{ m.role }}]{{ m.content }}w95{% endfor %}[assistant]",
-        "w94{% for m in messages %}{{ m.role }}>{{ m.content }}w95{% if loop.first %}#{% endif %}"
-        "{% endfor %}assistant>",
+        edged,
         "{% for m in messages %}{{ m.content }}{% endfor %}",
     };
     for (size_t t = 0; t < sizeof templates / sizeof templates[0]; t++) {
