@@ -123,9 +123,14 @@ static int open_keyed(struct asking *asking, const struct work_ask *ask, struct 
     asking->before = info.messages;
     if (info.busy)
         status = error_set(err, HEARTH_E_STATE, "the conversation is being answered");
+    else if (ask->behind > 0 && info.messages != ask->behind)
+        status = error_set(err, HEARTH_E_STATE, "the conversation has %zu messages, not %llu",
+                           info.messages, (unsigned long long)ask->behind);
     else if (ask->settings_given && info.messages == 0)
         status = hearth_session_configure(asking->session, &ask->settings, err);
     if (status) {
+        if (asking->created)
+            hearth_session_remove(asking->session, NULL);
         hearth_session_close(asking->session);
         asking->session = NULL;
     }

@@ -419,6 +419,7 @@ static void ask_fields(struct fields *fields, struct work_ask *ask)
     if (!fields->out && ask->session.size > 0 && !is_key(ask->session))
         refuse(fields);
     ask->how = (enum work_messages)field_choice(fields, (uint32_t)ask->how, WORK_MESSAGES_APPEND);
+    field_u64(fields, &ask->behind);
     field_text(fields, &ask->messages);
     field_text(fields, &ask->variables);
     settings_fields(fields, &ask->settings);

@@ -119,6 +119,9 @@ enum work_messages {
 struct work_ask {
     struct text session; /* its key; empty: none */
     enum work_messages how;
+    /* Of WORK_MESSAGES_APPEND: how many the conversation has, else HEARTH_E_STATE, because others
+     * have gone on with it; 0: any number. */
+    uint64_t behind;
     struct text messages;                    /* a JSON array of objects */
     struct text variables;                   /* a JSON object for the template, or empty */
     struct hearth_session_settings settings; /* of a session: for the first time it is asked */

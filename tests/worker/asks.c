@@ -312,6 +312,29 @@ static void one_answer_at_a_time(void **state)
     assert_int_equal(driver_close(&driver), 0);
 }
 
+static void others_may_have_gone_on(void **state)
+{
+    struct driver driver;
+    struct driver_answer answer;
+    struct work_ask ask = driver_ask("[" USER("w3") "]", 4);
+    (void)state;
+    open_worker(&driver, NULL);
+    keyed(&driver, "w1 w2", &answer);
+    ask.session = TEXT("chat");
+    ask.how = WORK_MESSAGES_APPEND;
+    ask.behind = 2;
+    driver_answer(&driver, &ask, &answer);
+    assert_int_equal(answer.end.code, 0);
+    driver_answer(&driver, &ask, &answer);
+    assert_int_equal(answer.end.code, HEARTH_E_STATE);
+    assert_int_equal(count_messages(&driver, "chat"), 4);
+    ask.session = TEXT("new");
+    driver_answer(&driver, &ask, &answer);
+    assert_int_equal(answer.end.code, HEARTH_E_STATE);
+    assert_int_equal(count_messages(&driver, "new"), SIZE_MAX);
+    assert_int_equal(driver_close(&driver), 0);
+}
+
 /* ---- while it is answered ---- */
 
 static void a_cancel_is_seen_at_once(void **state)
@@ -482,6 +505,7 @@ int main(void)
         cmocka_unit_test(conversations_outlive_workers),
         cmocka_unit_test(what_got_no_answer_is_taken_back),
         cmocka_unit_test(one_answer_at_a_time),
+        cmocka_unit_test(others_may_have_gone_on),
         cmocka_unit_test(a_cancel_is_seen_at_once),
         cmocka_unit_test(a_pause_gives_no_text),
         cmocka_unit_test(the_stop_string_is_named),
