@@ -55,6 +55,30 @@ def test_a_conversation_goes_on_after_a_restart_of_everything():
     shutil.rmtree(folder)
 
 
+def test_a_response_is_followed_after_a_restart():
+    folder = tempfile.mkdtemp(prefix="hearth-serve-")
+
+    def follow(daemon, said, previous=None):
+        body = {"model": NAME, "input": said, "temperature": 0, "max_output_tokens": 12}
+        status, answer = daemon.ask("POST", "/api/v1/chat", body | (
+            {"previous_response_id": previous} if previous else {}))
+        check(status == 200, "it is answered", answer)
+        return answer["output"][0]["content"], answer["response_id"]
+
+    with Daemon(folder=folder) as daemon:
+        first, name = follow(daemon, TURNS[0])
+        expected, _ = follow(daemon, TURNS[1], name)
+    with Daemon(folder=folder) as daemon:
+        said, other = follow(daemon, TURNS[1], name)
+        check(said == expected and other[:37] != name[:37], "a branch says the same", (said, other))
+        _, further = follow(daemon, TURNS[2], other)
+        check(further[:37] == other[:37], "the last response is followed in place", further)
+        status, answer = daemon.ask("GET", f"/hearth/v1/sessions/lmstudio-{name[5:37]}/history")
+        texts = [m["content"] for m in answer["messages"]] if status == 200 else answer
+        check(texts == [TURNS[0], first, TURNS[1], expected], "the first one is as it was", texts)
+    shutil.rmtree(folder)
+
+
 def test_whoever_sends_everything_again_has_it_known():
     with Daemon() as daemon:
         messages = [user("Name three rivers.")]
