@@ -7,7 +7,10 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "server/openai.h"
 #include "server/openapi.h"
+
+#define COUNT(table) (sizeof(table) / sizeof *(table))
 
 json_t *lmstudio_parse(struct daemon *daemon, struct http_exchange *exchange, const char *field,
                        struct model **model)
@@ -94,9 +97,16 @@ struct http_routes lmstudio_routes(void)
         {HTTP_METHOD_POST, "/api/v1/chat", lmstudio_chat, false, true, 0},
         {HTTP_METHOD_GET, "/api/v0/models", lmstudio_v0_models, false, false, 0},
         {HTTP_METHOD_GET, "/api/v0/models/{name}", lmstudio_v0_model, false, false, 0},
+        {HTTP_METHOD_POST, "/api/v0/chat/completions", openai_chat, false, true, 0},
+        {HTTP_METHOD_POST, "/api/v0/completions", openai_completions, false, true, 0},
+        {HTTP_METHOD_POST, "/api/v0/embeddings", openai_embeddings, false, true, 0},
     };
-    return (struct http_routes){routes, sizeof routes / sizeof *routes};
+    return (struct http_routes){routes, COUNT(routes)};
 }
+
+#define COMPLETION_MEMBERS                                                                         \
+    "id:string, object:string, created:integer, model:string, choices:array, usage:object, "       \
+    "stats:object, model_info:object, runtime:object"
 
 struct api_operations lmstudio_operations(void)
 {
@@ -104,12 +114,21 @@ struct api_operations lmstudio_operations(void)
         {"instance_id", FIELD_TEXT, 0, 0, 0, 0, true, NULL, "The name of a model."},
     };
     static const struct api_operation operations[] = {
+        {HTTP_METHOD_POST, "/api/v0/chat/completions", "OpenAI's chats, with figures.",
+         openai_chat_fields, COUNT(openai_chat_fields), API_GENERATES | API_MODEL | API_EVENTS,
+         COMPLETION_MEMBERS, NULL, NULL},
+        {HTTP_METHOD_POST, "/api/v0/completions", "OpenAI's completions, with figures.",
+         openai_completion_fields, COUNT(openai_completion_fields),
+         API_GENERATES | API_MODEL | API_EVENTS, COMPLETION_MEMBERS, NULL, NULL},
+        {HTTP_METHOD_POST, "/api/v0/embeddings", "OpenAI's embeddings.", openai_embedding_fields,
+         COUNT(openai_embedding_fields), API_MODEL,
+         "object:string, data:array, model:string, usage:object", NULL, NULL},
         {.method = HTTP_METHOD_GET,
          .path = "/api/v1/models",
          .summary = "The models, and which of them are loaded.",
          .answer = "models:array"},
         {HTTP_METHOD_POST, "/api/v1/models/load", "Loads a model.", lmstudio_load_fields,
-         sizeof lmstudio_load_fields / sizeof *lmstudio_load_fields, API_MODEL,
+         COUNT(lmstudio_load_fields), API_MODEL,
          "type:string, instance_id:string, load_time_seconds:number, status:string, "
          "load_config?:object",
          NULL, NULL},
@@ -124,8 +143,7 @@ struct api_operations lmstudio_operations(void)
          .summary = "There are no downloads: 404.",
          .flags = API_MISSING},
         {HTTP_METHOD_POST, "/api/v1/chat", "An answer in a chat that is kept.",
-         lmstudio_chat_fields, sizeof lmstudio_chat_fields / sizeof *lmstudio_chat_fields,
-         API_GENERATES | API_MODEL | API_EVENTS,
+         lmstudio_chat_fields, COUNT(lmstudio_chat_fields), API_GENERATES | API_MODEL | API_EVENTS,
          "model_instance_id:string, output:array, stats:object, response_id?:string", NULL, NULL},
         {.method = HTTP_METHOD_GET,
          .path = "/api/v0/models",
@@ -139,5 +157,5 @@ struct api_operations lmstudio_operations(void)
                    "compatibility_type:string, quantization:string, state:string, "
                    "max_context_length:integer, loaded_context_length?:integer"},
     };
-    return (struct api_operations){operations, sizeof operations / sizeof *operations};
+    return (struct api_operations){operations, COUNT(operations)};
 }

@@ -17,6 +17,9 @@ extern const struct field lmstudio_load_fields[4], lmstudio_chat_fields[11];
 json_t *lmstudio_parse(struct daemon *daemon, struct http_exchange *exchange, const char *field,
                        struct model **model);
 
+/* What LM Studio's older API puts into OpenAI's answers: stats, model_info, runtime. */
+void lmstudio_v0_put_stats(json_t *body, const struct model *model, const struct work_end *end);
+
 /* ---- names of responses ----
  * "resp_", 32 hexadecimal digits that nobody can guess and that are the conversation's key in the
  * store, and 16 for how many messages it had behind the response: so a name outlives a restart

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/os.h"
 #include "server/catalogue.h"
+#include "server/openai.h"
 
 #define EVENT_MAX ((size_t)64 << 20)
 
@@ -63,6 +64,7 @@ struct chat {
     struct fields fields;
     char key[LMSTUDIO_KEY_SIZE]; /* "": it is not kept */
     uint64_t messages;           /* of the conversation, when it was answered */
+    json_t *before; /* its messages, while it may turn out that others have gone on with it */
     bool begun, loading;
     enum part part; /* that the stream is in */
     bool loaded;    /* for this request */
@@ -74,6 +76,7 @@ static void free_chat(struct chat *chat)
 {
     json_decref(chat->object);
     json_decref(chat->input);
+    json_decref(chat->before);
     mem_free(chat);
 }
 
@@ -196,7 +199,7 @@ static bool delta(struct chat *chat, enum part part, const char *type, struct te
     if (text.size == 0)
         return true;
     enter(chat, part);
-    return event(chat, type, json_pack("{s:s%}", "content", text.data, text.size));
+    return event(chat, type, json_pack("{s:o}", "content", openai_text(text)));
 }
 
 static void on_piece(void *context, const struct generation_piece *piece)
@@ -221,8 +224,8 @@ static void on_choice_end(void *context, uint32_t choice, const struct work_end 
 static void put_output(json_t *output, const char *type, struct text text)
 {
     if (text.size > 0)
-        json_array_append_new(
-            output, json_pack("{s:s, s:s%}", "type", type, "content", text.data, text.size));
+        json_array_append_new(output,
+                              json_pack("{s:s, s:o}", "type", type, "content", openai_text(text)));
 }
 
 /* `generation` is NULL where it did not come to one. */
@@ -268,9 +271,15 @@ static void fail(struct chat *chat, const struct generation *generation,
     http_stream_end(chat->exchange);
 }
 
+static void ask_anew(struct chat *chat, json_t *messages);
+
 static void on_end(void *context, const struct generation *generation, const struct refusal *error)
 {
     struct chat *chat = context;
+    if (error && error->status == 409 && chat->before && chat->part == PART_NONE) {
+        ask_anew(chat, json_incref(chat->before)); /* another request was first */
+        return;
+    }
     if (error) {
         fail(chat, generation, error);
     } else if (!chat->fields.stream) {
@@ -300,6 +309,7 @@ static int read_request(struct chat *chat, struct generation_request *request,
     request->ttl_ns = (uint64_t)fields->ttl * 1000000000u;
     request->ask.progress = fields->stream;
     request->ask.session = text_of(chat->key);
+    request->ask.behind = json_array_size(chat->before);
     if (fields->max_tokens_given)
         request->ask.max_tokens = (uint32_t)fields->max_tokens;
     if (generation_read_fields(request, chat->object, refusal))
@@ -371,6 +381,8 @@ static void refuse_and_free(struct chat *chat, int status, const char *param, co
 /* A conversation of its own, from these messages on. */
 static void ask_anew(struct chat *chat, json_t *messages)
 {
+    json_decref(chat->before);
+    chat->before = NULL;
     chat->key[0] = '\0';
     if (!messages || json_array_append(messages, chat->input) != 0 ||
         (chat->fields.keep && !lmstudio_key_new(chat->key)))
@@ -421,15 +433,16 @@ static void on_history(void *context, const json_t *reply, const struct refusal 
         return;
     }
     bool same = !fields->system_given || has_system(history, fields->system);
+    json_t *messages = json_array();
+    for (size_t i = 0; i < chat->messages; i++)
+        json_array_append(messages, json_array_get(history, i));
     if (fields->keep && same && count == chat->messages) {
         json_t *input = json_pack("[O]", chat->input);
+        chat->before = messages;
         ask(chat, WORK_MESSAGES_APPEND, input, count);
         json_decref(input);
         return;
     }
-    json_t *messages = json_array();
-    for (size_t i = 0; i < chat->messages; i++)
-        json_array_append(messages, json_array_get(history, i));
     if (!same)
         put_system(messages, fields->system);
     ask_anew(chat, messages);

@@ -104,6 +104,48 @@ static json_t *v0_model_of(const struct model_info *info)
     return out;
 }
 
+static const char *v0_stop_of(const struct work_end *end)
+{
+    switch ((enum hearth_stop)end->stop) {
+    case HEARTH_STOP_LENGTH:
+        return "maxPredictedTokensReached";
+    case HEARTH_STOP_STRING:
+        return "stopStringFound";
+    case HEARTH_STOP_CONTEXT:
+        return "contextLengthReached";
+    case HEARTH_STOP_CANCELLED:
+        return "userStopped";
+    case HEARTH_STOP_ERROR:
+        return "failed";
+    default:
+        return "eosFound";
+    }
+}
+
+void lmstudio_v0_put_stats(json_t *body, const struct model *model, const struct work_end *end)
+{
+    struct model_info info;
+    model_info(model, &info);
+    const char *architecture = catalogue_text(info.ready, "architecture");
+    const char *quantization = catalogue_text(info.ready, "quantization");
+    const char *tier = catalogue_text(info.ready, "tier");
+    double seconds = (double)end->answer_ns / 1e9;
+    json_object_set_new(body, "stats",
+                        json_pack("{s:f, s:f, s:f, s:s}", "tokens_per_second",
+                                  seconds > 0 ? (double)end->decode_tokens / seconds : 0.0,
+                                  "time_to_first_token",
+                                  (double)(end->queued_ns + end->first_token_ns) / 1e9,
+                                  "generation_time", seconds, "stop_reason", v0_stop_of(end)));
+    json_object_set_new(body, "model_info",
+                        json_pack("{s:s, s:s, s:s, s:I}", "arch", architecture ? architecture : "",
+                                  "quant", quantization ? quantization : "", "format",
+                                  info.upstream ? "" : "gguf", "context_length",
+                                  (json_int_t)info.context));
+    json_object_set_new(body, "runtime",
+                        json_pack("{s:s+, s:s, s:[s]}", "name", "hearth-", tier ? tier : "cpu",
+                                  "version", HEARTH_VERSION, "supported_formats", "gguf"));
+}
+
 /* ---- lists, and one of them ---- */
 
 struct listing {
@@ -119,7 +161,9 @@ static bool add_entry(void *context, struct model *model)
     struct listing *listing = context;
     struct model_info info;
     model_info(model, &info);
-    return json_array_append_new(listing->entries, listing->entry(&info)) == 0;
+    /* NULL where the name is no UTF-8, which nobody can say */
+    json_array_append_new(listing->entries, listing->entry(&info));
+    return true;
 }
 
 static void on_known(void *context, const struct hearth_error *error)

@@ -8,6 +8,7 @@
 
 #include "base/memory.h"
 #include "server/catalogue.h"
+#include "server/openai.h"
 
 #define LINE_BYTES_MAX ((size_t)64 << 20)
 
@@ -114,7 +115,8 @@ struct answer {
     bool chat, begun, ttl_given;
     uint64_t ttl_ns, dropped;
     const char *done_reason;
-    json_t *logprobs; /* of an answer that is not streamed */
+    json_t *logprobs; /* of tokens that were not told */
+    bool last_shown;  /* the last of them is part of the text */
     json_t *timings;
 };
 
@@ -275,55 +277,68 @@ static json_t *line_of(const struct answer *answer, bool done)
 static void put_text(const struct answer *answer, json_t *line, struct text text,
                      struct text reasoning)
 {
-    json_t *to = line;
-    if (answer->chat) {
-        to = json_pack("{s:s}", "role", "assistant");
-        json_object_set_new(line, "message", to);
-    }
-    json_object_set_new(to, answer->chat ? "content" : "response",
-                        json_stringn(text.data ? text.data : "", text.size));
+    json_t *said = answer->chat ? json_pack("{s:s}", "role", "assistant") : json_incref(line);
+    json_object_set_new(said, answer->chat ? "content" : "response", openai_text(text));
     if (reasoning.size > 0)
-        json_object_set_new(to, "thinking", json_stringn(reasoning.data, reasoning.size));
+        json_object_set_new(said, "thinking", openai_text(reasoning));
+    if (answer->chat)
+        json_object_set(line, "message", said);
+    json_decref(said);
 }
 
-static json_t *token_of(const struct work_token *token)
+/* As OpenAI's, but that top_logprobs is there only where it was asked for. */
+static json_t *logprob_of(const struct generation_token *token)
 {
-    struct buffer text;
-    json_t *bytes = json_array();
-    buffer_init(&text, LINE_BYTES_MAX);
-    buffer_append_valid_utf8(&text, token->bytes);
-    for (size_t i = 0; i < token->bytes.size; i++)
-        json_array_append_new(bytes, json_integer((unsigned char)token->bytes.data[i]));
-    /* JSON has no infinity */
-    json_t *out =
-        json_pack("{s:s%, s:f, s:o}", "token", text.data ? text.data : "", text.size, "logprob",
-                  token->logprob > -9999.0 ? token->logprob : -9999.0, "bytes", bytes);
-    buffer_finish(&text);
+    json_t *out = openai_logprob(token);
+    if (token->top_count == 0)
+        json_object_del(out, "top_logprobs");
     return out;
 }
 
-static json_t *logprobs_of(const struct generation_piece *piece)
+static bool ends_with(struct text text, struct text end)
+{
+    return text.size >= end.size && end.size > 0 &&
+           memcmp(text.data + text.size - end.size, end.data, end.size) == 0;
+}
+
+/* While the bytes of the last token are not in the text it waits: the text may come later, or it is
+ * the token that ends the answer, which is no part of it. */
+static void keep_tokens(struct answer *answer, const struct generation_piece *piece)
+{
+    if (piece->token_count == 0)
+        return;
+    for (uint32_t i = 0; i < piece->token_count; i++)
+        json_array_append_new(answer->logprobs, logprob_of(&piece->tokens[i]));
+    struct text last = piece->tokens[piece->token_count - 1].token.bytes;
+    answer->last_shown = ends_with(generation_text(answer->generation, 0), last) ||
+                         ends_with(generation_reasoning(answer->generation, 0), last);
+}
+
+/* The first tokens of those that wait. */
+static void put_logprobs(struct answer *answer, json_t *line, size_t count)
 {
     json_t *tokens = json_array();
-    for (uint32_t i = 0; i < piece->token_count; i++) {
-        json_t *token = token_of(&piece->tokens[i].token), *top = json_array();
-        for (uint32_t j = 0; j < piece->tokens[i].top_count; j++)
-            json_array_append_new(top, token_of(&piece->tokens[i].top[j]));
-        if (piece->tokens[i].top_count > 0)
-            json_object_set(token, "top_logprobs", top);
-        json_decref(top);
-        json_array_append_new(tokens, token);
+    for (size_t i = 0; i < count; i++) {
+        json_array_append(tokens, json_array_get(answer->logprobs, 0));
+        json_array_remove(answer->logprobs, 0);
     }
-    return tokens;
+    if (count > 0)
+        json_object_set(line, "logprobs", tokens);
+    json_decref(tokens);
+}
+
+static void begin_stream(struct answer *answer)
+{
+    if (!answer->begun)
+        http_stream_begin(answer->exchange, 200, "application/x-ndjson");
+    answer->begun = true;
 }
 
 static bool write_line(struct answer *answer, json_t *line)
 {
     struct buffer bytes;
     buffer_init(&bytes, LINE_BYTES_MAX);
-    if (!answer->begun)
-        http_stream_begin(answer->exchange, 200, "application/x-ndjson");
-    answer->begun = true;
+    begin_stream(answer);
     if (!dialect_line(line, &bytes) || !buffer_append_char(&bytes, '\n')) {
         buffer_finish(&bytes);
         buffer_append_text(&bytes, TEXT("{\"error\":\"no memory for the answer\"}\n"));
@@ -333,23 +348,30 @@ static bool write_line(struct answer *answer, json_t *line)
     return go_on;
 }
 
+/* Node's fetch waits five minutes for headers, and long prompts can take more. What is wrong with a
+ * request is known by now. */
+static void on_begin(void *context, uint32_t choice, const struct work_begin *begin)
+{
+    struct answer *answer = context;
+    (void)choice, (void)begin;
+    if (answer->fields.stream)
+        begin_stream(answer);
+}
+
 static void on_piece(void *context, const struct generation_piece *piece)
 {
     struct answer *answer = context;
-    json_t *logprobs = answer->fields.logprobs ? logprobs_of(piece) : NULL;
-    if (!answer->fields.stream) {
-        if (logprobs && answer->logprobs)
-            json_array_extend(answer->logprobs, logprobs);
-        else
-            answer->logprobs = json_incref(logprobs);
-        json_decref(logprobs);
+    keep_tokens(answer, piece);
+    if (!answer->fields.stream)
         return;
-    }
+    size_t count = json_array_size(answer->logprobs);
+    if (count > 0 && !answer->last_shown)
+        count--;
+    if (piece->text.size == 0 && piece->reasoning.size == 0 && count == 0)
+        return;
     json_t *line = line_of(answer, false);
     put_text(answer, line, piece->text, piece->reasoning);
-    if (json_array_size(logprobs) > 0)
-        json_object_set(line, "logprobs", logprobs);
-    json_decref(logprobs);
+    put_logprobs(answer, line, count);
     generation_wrote(answer->generation, write_line(answer, line));
 }
 
@@ -368,8 +390,7 @@ static json_t *last_line(struct answer *answer, const struct generation *generat
     put_text(answer, line, whole ? generation_text(generation, 0) : nothing,
              whole ? generation_reasoning(generation, 0) : nothing);
     json_object_set_new(line, "done_reason", json_string(answer->done_reason));
-    if (answer->logprobs)
-        json_object_set(line, "logprobs", answer->logprobs);
+    put_logprobs(answer, line, json_array_size(answer->logprobs));
     put_number(line, "total_duration", totals.total_ns);
     put_number(line, "load_duration", totals.load_ns);
     put_number(line, "prompt_eval_count", totals.prompt_tokens);
@@ -387,6 +408,9 @@ static void on_choice_end(void *context, uint32_t choice, const struct work_end 
 {
     struct answer *answer = context;
     (void)choice;
+    size_t count = json_array_size(answer->logprobs);
+    if (end->stop == HEARTH_STOP_END && count > 0 && !answer->last_shown)
+        json_array_remove(answer->logprobs, count - 1);
     answer->done_reason = generation_stop_name((enum hearth_stop)end->stop);
     answer->dropped = end->dropped_messages;
     json_decref(answer->timings);
@@ -419,8 +443,11 @@ static void on_gone(void *context)
 
 static void start(struct answer *answer)
 {
-    static const struct generation_listener calls = {
-        .on_piece = on_piece, .on_choice_end = on_choice_end, .on_end = on_end, .on_gone = on_gone};
+    static const struct generation_listener calls = {.on_begin = on_begin,
+                                                     .on_piece = on_piece,
+                                                     .on_choice_end = on_choice_end,
+                                                     .on_end = on_end,
+                                                     .on_gone = on_gone};
     struct generation_listener listener = calls;
     struct generation_request request;
     struct refusal refusal = {0};
@@ -503,6 +530,7 @@ static void answer(struct daemon *daemon, struct http_exchange *exchange, bool c
                               .model = model,
                               .object = object,
                               .chat = chat,
+                              .logprobs = json_array(),
                               .done_reason = "stop"};
     if (read_body(answer, &refusal)) {
         dialect_refuse(exchange, &refusal);

@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "base/os.h"
+#include "server/lmstudio.h"
 #include "server/openai.h"
 
 #define CHUNK_MAX ((size_t)16 << 20)
@@ -29,6 +30,7 @@ struct openai_answer {
     struct generation *generation;
     struct event *patience;
     struct openai_answer_options options;
+    struct model *figures_of; /* for LM Studio's /api/v0/, which adds figures; NULL: not asked so */
     char id[64], model[MODEL_NAME_MAX], session[WORK_KEY_SIZE];
     json_int_t created;
     uint64_t cached_tokens, prompt_begun_ns;
@@ -238,6 +240,8 @@ static void on_choice_end(void *context, uint32_t index, const struct work_end *
                              generation_stop_name((enum hearth_stop)end->stop));
     if (chunk && !answer->options.include_usage)
         json_object_set_new(chunk, "timings", generation_timings(end));
+    if (chunk && answer->figures_of)
+        lmstudio_v0_put_stats(chunk, answer->figures_of, end);
     send_chunk(answer, chunk);
 }
 
@@ -267,6 +271,8 @@ static void respond_whole(struct openai_answer *answer, const struct generation_
     json_t *body = envelope(answer, choices);
     json_object_set_new(body, "usage", generation_usage(totals));
     json_object_set_new(body, "timings", generation_timings(&answer->choices[0].end));
+    if (answer->figures_of)
+        lmstudio_v0_put_stats(body, answer->figures_of, &answer->choices[0].end);
     dialect_respond_json(answer->exchange, 200, body);
 }
 
@@ -334,6 +340,8 @@ static struct openai_answer *create(struct daemon *daemon, struct http_exchange 
     answer->options = *options;
     answer->count = count;
     answer->created = (json_int_t)time(NULL);
+    if (text_starts_with(http_exchange_request(exchange)->path, TEXT("/api/v0/")))
+        answer->figures_of = request->model;
     model_info(request->model, &info);
     snprintf(answer->model, sizeof answer->model, "%s", info.name);
     if (request->ask.session.size > 0)

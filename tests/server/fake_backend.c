@@ -441,6 +441,19 @@ static void read_script(struct backend_job *job, struct text messages)
     json_decref(list);
 }
 
+/* Or is just being answered. */
+static bool has_gone_on(const struct fake *fake, const struct work_ask *ask)
+{
+    char key[WORK_KEY_SIZE] = "";
+    if (ask->session.size == 0 || !work_copy_key(ask->session, key))
+        return false;
+    for (const struct backend_job *job = fake->jobs; job; job = job->next) {
+        if (job->key && strcmp(job->key, key) == 0)
+            return true;
+    }
+    return ask->behind > 0 && json_array_size(json_object_get(fake->chats, key)) != ask->behind;
+}
+
 static void read_conversation(struct backend_job *job, const struct work_ask *ask)
 {
     if (ask->session.size == 0)
@@ -481,6 +494,10 @@ static int ask(struct backend *backend, const struct work_ask *ask,
     struct fake *fake = fake_of(backend);
     struct backend_job *job = new_job(fake, ASK, listener);
     note_ask(fake, ask);
+    if (has_gone_on(fake, ask)) {
+        free_job(job);
+        return error_set(err, HEARTH_E_STATE, "the conversation has gone on");
+    }
     read_script(job, ask->messages);
     read_conversation(job, ask);
     if (word(job->script, "refuse")[0]) {

@@ -287,6 +287,45 @@ static void reasoning_is_asked_for(void **state)
     json_decref(post("/api/v1/models/unload", "{\"instance_id\": \"cold\"}", 200));
 }
 
+static void older_paths_have_figures(void **state)
+{
+    static const struct {
+        const char *path, *body;
+    } requests[] = {
+        {"/api/v0/chat/completions",
+         "{\"model\": \"fake\", \"max_tokens\": 2, \"messages\": [{\"role\": \"user\", "
+         "\"content\": \"hi you there\"}]"},
+        {"/api/v0/completions",
+         "{\"model\": \"fake\", \"max_tokens\": 2, \"prompt\": \"hi you there\""},
+    };
+    char body[256];
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(body, sizeof body, "%s}", requests[i].body);
+        json_t *answer = post(requests[i].path, body, 200);
+        assert_string_equal(text_at(answer, "choices.0.finish_reason"), "length");
+        assert_string_equal(text_at(answer, "stats.stop_reason"), "maxPredictedTokensReached");
+        assert_true(json_real_value(at(answer, "stats.tokens_per_second")) > 0);
+        assert_true(json_real_value(at(answer, "stats.time_to_first_token")) > 0);
+        assert_true(json_real_value(at(answer, "stats.generation_time")) > 0);
+        assert_string_equal(text_at(answer, "model_info.arch"), "llama");
+        assert_string_equal(text_at(answer, "model_info.quant"), "Q4_1");
+        assert_int_equal(number_at(answer, "model_info.context_length"), 2048);
+        assert_string_equal(text_at(answer, "runtime.name"), "hearth-avx2");
+        json_decref(answer);
+        snprintf(body, sizeof body, "%s, \"stream\": true}", requests[i].body);
+        json_t *events = ask_events(&served, "POST", requests[i].path, body);
+        size_t count = json_array_size(events), figures = 0;
+        for (size_t j = 0; j < count; j++)
+            figures += json_object_get(at(json_array_get(events, j), "data"), "stats") != NULL;
+        assert_int_equal(figures, 1);
+        json_decref(events);
+    }
+    json_t *answer = post("/api/v0/embeddings", "{\"model\": \"fake\", \"input\": \"ab\"}", 200);
+    assert_int_equal(json_array_size(at(answer, "data.0.embedding")), 4);
+    json_decref(answer);
+}
+
 /* ---- chats that are kept ---- */
 
 #define ID_SIZE 64
@@ -344,6 +383,38 @@ static void a_chat_has_branches(void **state)
     assert_string_equal(text_at(ask, "messages.0.content"), "else");
     assert_int_equal(json_array_size(at(ask, "messages")), 6);
     json_decref(ask);
+}
+
+/* Two requests follow one response at the same time: neither sees what the other says. */
+static void whoever_is_second_branches(void **state)
+{
+    char first[ID_SIZE], second[ID_SIZE], body[512], head[128];
+    struct answer answer;
+    (void)state;
+    say_after(NULL, "", first);
+    int size = snprintf(body, sizeof body,
+                        "{\"model\": \"fake\", \"previous_response_id\": \"%s\", \"input\": "
+                        "\"{\\\"queue_ms\\\": 300}\"}",
+                        first);
+    snprintf(head, sizeof head,
+             "POST /api/v1/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n", size);
+    int fd = dial(&served);
+    say(fd, head);
+    say(fd, body);
+    assert_true(stat_becomes(&served, "jobs", 1, 5000));
+    say_after(first, "", second);
+    assert_memory_not_equal(first + 5, second + 5, 32);
+    json_t *ask = last_ask("fake");
+    assert_int_equal(json_array_size(at(ask, "messages")), 3);
+    json_decref(ask);
+    hear(fd, false, &answer);
+    hang_up(&fd);
+    assert_int_equal(answer.status, 200);
+    assert_non_null(strstr(answer.body, "\"hello\""));
+    char same[64];
+    snprintf(same, sizeof same, "%.37s", first); /* it goes on with the conversation */
+    assert_non_null(strstr(answer.body, same));
+    answer_free(&answer);
 }
 
 static void a_chat_is_not_kept(void **state)
@@ -536,8 +607,10 @@ int main(void)
         cmocka_unit_test(errors_come_as_events_too),
         cmocka_unit_test(inputs_are_read),
         cmocka_unit_test(reasoning_is_asked_for),
+        cmocka_unit_test(older_paths_have_figures),
         cmocka_unit_test(a_chat_goes_on),
         cmocka_unit_test(a_chat_has_branches),
+        cmocka_unit_test(whoever_is_second_branches),
         cmocka_unit_test(a_chat_is_not_kept),
         cmocka_unit_test(names_of_responses_are_checked),
         cmocka_unit_test(a_client_leaves),

@@ -415,6 +415,27 @@ static void tokens_have_probabilities(void **state)
     json_decref(lines);
 }
 
+/* The token that ends an answer is none of its text, and has no probability either. */
+static void the_end_has_no_probability(void **state)
+{
+    size_t tokens = 0;
+    (void)state;
+    json_t *lines =
+        lines_of("/api/chat",
+                 SCRIPT("{\\\"say\\\":[\\\"a\\\",\\\"b\\\",\\\"\\\"]}") ", \"logprobs\": true}");
+    for (size_t i = 0; i < json_array_size(lines); i++)
+        tokens += json_array_size(json_object_get(json_array_get(lines, i), "logprobs"));
+    assert_int_equal(tokens, 2);
+    json_decref(lines);
+    json_t *answer =
+        post("/api/chat",
+             SCRIPT("{\\\"say\\\":[\\\"a\\\",\\\"b\\\",\\\"\\\"]}") ", \"logprobs\": true, "
+                                                                    "\"stream\": false}",
+             200);
+    assert_int_equal(json_array_size(at(answer, "logprobs")), 2);
+    json_decref(answer);
+}
+
 static void no_client_cuts_a_line(void **state)
 {
     struct answer answer;
@@ -523,7 +544,7 @@ static void errors_have_a_status_or_a_line(void **state)
                 SCRIPT("{\\\"refuse\\\":\\\"the prompt is too long\\\"}") "}", 400, "too long");
     ask_refused(&served, "POST", "/api/chat",
                 SCRIPT("{\\\"say\\\":[],\\\"stop\\\":\\\"error\\\",\\\"code\\\":-6,"
-                       "\\\"cause\\\":\\\"the prompt is too long\\\"}") "}",
+                       "\\\"cause\\\":\\\"the prompt is too long\\\"}") ", \"stream\": false}",
                 400, "too long");
     json_t *lines =
         lines_of("/api/chat", SCRIPT("{\\\"say\\\":\\\"a b\\\",\\\"stop\\\":\\\"error\\\","
@@ -537,6 +558,24 @@ static void errors_have_a_status_or_a_line(void **state)
                 SCRIPT("{\\\"say\\\":\\\"a b\\\",\\\"stop\\\":\\\"error\\\",\\\"code\\\":-3,"
                        "\\\"cause\\\":\\\"it broke\\\"}") ", \"stream\": false}",
                 500, "it broke");
+}
+
+static void headers_do_not_wait_for_the_prompt(void **state)
+{
+    static const char body[] = SCRIPT("{\\\"hold\\\":\\\"prompt\\\"}") "}";
+    char head[128], bytes[1024];
+    (void)state;
+    snprintf(head, sizeof head,
+             "POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: %zu\r\n\r\n",
+             strlen(body));
+    int fd = dial(&served);
+    say(fd, head);
+    say(fd, body);
+    assert_true(stat_becomes(&served, "jobs", 1, 5000));
+    hear_for(fd, 500, bytes, sizeof bytes);
+    assert_non_null(strstr(bytes, "HTTP/1.1 200 OK\r\n"));
+    hang_up(&fd);
+    assert_true(stat_becomes(&served, "jobs", 0, 5000));
 }
 
 static void a_client_leaves(void **state)
@@ -723,12 +762,14 @@ int main(void)
         cmocka_unit_test(reasoning_is_apart),
         cmocka_unit_test(reasoning_is_asked_for),
         cmocka_unit_test(tokens_have_probabilities),
+        cmocka_unit_test(the_end_has_no_probability),
         cmocka_unit_test(no_client_cuts_a_line),
         cmocka_unit_test(a_prompt_goes_on),
         cmocka_unit_test(an_empty_request_loads),
         cmocka_unit_test(one_that_stays_expires_late),
         cmocka_unit_test(a_load_is_left),
         cmocka_unit_test(errors_have_a_status_or_a_line),
+        cmocka_unit_test(headers_do_not_wait_for_the_prompt),
         cmocka_unit_test(a_client_leaves),
         cmocka_unit_test(texts_have_vectors),
         cmocka_unit_test(no_value_does_harm),
