@@ -635,23 +635,17 @@ static int check_blame(const struct local *local, struct local_suspect suspect, 
                      local->setup.name);
 }
 
-static char *copy_key(struct text key)
-{
-    char *copy = mem_alloc(WORK_KEY_SIZE);
-    if (copy && !work_copy_key(key, copy)) {
-        mem_free(copy);
-        return NULL;
-    }
-    return copy;
-}
-
 static int add_key(struct backend_job *job, unsigned at, struct text key, struct hearth_error *err)
 {
-    job->keys[at] = copy_key(key);
-    if (job->keys[at])
-        return 0;
-    return error_set(err, HEARTH_E_ARGUMENT, "the key of a conversation is text of 1 to %d bytes",
-                     WORK_KEY_SIZE - 1);
+    char name[WORK_KEY_SIZE];
+    if (!work_copy_key(key, name))
+        return error_set(err, HEARTH_E_ARGUMENT,
+                         "the key of a conversation is text of 1 to %d bytes", WORK_KEY_SIZE - 1);
+    job->keys[at] = mem_alloc(key.size + 1);
+    if (!job->keys[at])
+        return error_set(err, HEARTH_E_MEMORY, "no memory for a request");
+    memcpy(job->keys[at], name, key.size + 1);
+    return 0;
 }
 
 static struct backend_job *add_job(struct local *local, enum job_kind kind,
@@ -671,7 +665,9 @@ static int submit(struct local *local, struct backend_job *job, bool written,
                   struct backend_job **out, struct hearth_error *err)
 {
     int status = 0;
-    if (!written)
+    if (!written && job->message.failed)
+        status = error_set(err, HEARTH_E_MEMORY, "no memory for a request");
+    else if (!written)
         status = error_set(err, HEARTH_E_LIMIT,
                            "a request is too large: %zu bytes can be sent to a worker",
                            WORK_PAYLOAD_MAX);

@@ -5,6 +5,9 @@
 
 #include "base/memory.h"
 
+/* More than may be sent, so that what is too large is told from a lack of memory. */
+#define MESSAGE_BYTES_MAX (4 * WORK_PAYLOAD_MAX)
+
 /* ---- lists ---- */
 
 static void append(struct local_job_list *list, struct backend_job *job)
@@ -70,7 +73,7 @@ struct backend_job *local_jobs_add(struct local_jobs *jobs, enum job_kind kind,
     job->number = (uint64_t)++jobs->serial << 32 | (place + 1);
     job->kind = kind;
     job->listener = *listener;
-    buffer_init(&job->message, WORK_PAYLOAD_MAX + MESSAGE_HEADER_SIZE);
+    buffer_init(&job->message, MESSAGE_BYTES_MAX);
     jobs->slots[place].job = job;
     append(&jobs->live, job);
     jobs->count++;

@@ -18,6 +18,7 @@
 
 #include <cmocka.h>
 
+#include "base/memory.h"
 #include "base/os.h"
 #include "hearth/session.h"
 #include "session/store.h"
@@ -372,6 +373,44 @@ static void no_program(void **state)
     options = options_for(f, "");
     options.fd_count = 0;
     assert_int_equal(local_start(f->base, &options, &f->backend, &err), HEARTH_E_ARGUMENT);
+}
+
+/* Each allocation fails once: a start or an ask is refused, or does what it should. */
+static void without_memory(void **state)
+{
+    struct workshop *f = *state;
+    struct local_options options = options_for(f, "");
+    unsigned refused = 0, started = 0;
+    struct hearth_error err;
+    for (unsigned long n = 1; n < 30; n++) {
+        struct backend *backend;
+        mem_fail_nth(n);
+        int status = local_start(f->base, &options, &backend, &err);
+        mem_fail_nth(0);
+        if (status == 0)
+            backend->calls->destroy(backend);
+        else
+            assert_int_equal(status, HEARTH_E_MEMORY);
+        started += status == 0;
+        refused += status != 0;
+        run_until(f, is_alone, NULL);
+    }
+    assert_true(refused > 5 && started > 5);
+    start_with(f, &options);
+    run_until(f, is_ready, f);
+    for (unsigned long n = 1; n < 20; n++) {
+        struct heard heard;
+        mem_fail_nth(n);
+        int status = try_ask_in(f, &heard, "key", "say 1", &err);
+        mem_fail_nth(0);
+        if (status == 0)
+            run_until(f, has_ended, &heard);
+        else
+            assert_int_equal(status, HEARTH_E_MEMORY);
+    }
+    assert_answers(f);
+    assert_int_equal(f->backend->jobs, 0);
+    assert_int_equal(f->backend->restarts, 0);
 }
 
 /* ---- workers that die ---- */
@@ -816,6 +855,7 @@ int main(int count, char **arguments)
         WITH(says_nothing_while_it_loads),
         WITH(fails_to_load_again),
         WITH(no_program),
+        WITH(without_memory),
         WITH(dies_and_comes_back),
         WITH(asks_again),
         WITH(asks_again_not_for_ever),
