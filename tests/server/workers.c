@@ -178,21 +178,19 @@ static void drained_to_the_store(void **state)
     }
 }
 
-static void killed_at_any_moment(void **state)
+/* Each time: two answers begin, the worker is killed within the window, the conversation goes on.
+ */
+static void kill_often(struct workshop *f, unsigned count, uint64_t window_ns)
 {
-    struct workshop *f = *state;
     struct random random = random_from_seed(7);
     uint64_t longest = 0;
-    workshop_store(f);
-    start(f);
-    run_until(f, is_ready, f);
-    for (unsigned i = 0; i < deaths; i++) {
+    for (unsigned i = 0; i < count; i++) {
         struct heard running, other, next;
         char key[16];
         snprintf(key, sizeof key, "k%u", i % 5);
         ask_in(f, &running, key, ANSWER_TOKENS);
         ask_in(f, &other, "", ANSWER_TOKENS);
-        run_for(f, never, NULL, (uint64_t)(random_unit(&random) * 40e6));
+        run_for(f, never, NULL, (uint64_t)(random_unit(&random) * (double)window_ns));
         uint64_t killed = os_monotonic_ns();
         if (f->backend->process > 0)
             kill(f->backend->process, SIGKILL);
@@ -204,13 +202,43 @@ static void killed_at_any_moment(void **state)
         uint64_t took = os_monotonic_ns() - killed;
         longest = took > longest ? took : longest;
     }
+    print_message("%u deaths, %u restarts, answered again within %.2f s\n", count,
+                  f->backend->restarts, (double)longest / 1e9);
+    assert_true(f->backend->restarts > 0);
+    assert_true(longest < AGAIN_NS);
+}
+
+static void killed_at_any_moment(void **state)
+{
+    struct workshop *f = *state;
     struct heard history;
+    workshop_store(f);
+    start(f);
+    run_until(f, is_ready, f);
+    kill_often(f, deaths, 40 * (SECOND / 1000));
     call(f, &history, "history", "{\"key\":\"k0\"}");
     run_until(f, has_ended, &history);
     assert_int_equal(history.code, 0);
-    print_message("%u deaths, %u restarts, answered again within %.2f s\n", deaths,
-                  f->backend->restarts, (double)longest / 1e9);
-    assert_true(longest < AGAIN_NS);
+}
+
+static void killed_with_a_real_model(void **state)
+{
+    struct workshop *f = *state;
+    const char *folder = getenv("HEARTH_MODELS");
+    char path[512];
+    snprintf(path, sizeof path, "%s/SmolLM2-135M-Instruct.Q4_1.gguf", folder ? folder : ".");
+    int model = open(path, O_RDONLY | O_CLOEXEC);
+    if (model < 0) {
+        print_message("HEARTH_MODELS names no folder with SmolLM2-135M-Instruct.Q4_1.gguf\n");
+        return;
+    }
+    workshop_store(f);
+    struct local_options options = options_for(f);
+    options.fds = &model;
+    start_with(f, &options);
+    close(model);
+    run_until(f, is_ready, f);
+    kill_often(f, deaths / 4, SECOND);
 }
 
 static void stopped(void **state)
@@ -336,8 +364,13 @@ static void no_orphan(void **state)
 int main(int count, char **arguments)
 {
     const struct CMUnitTest tests[] = {
-        WITH(answers),   WITH(drained_to_the_store), WITH(killed_at_any_moment),
-        WITH(stopped),   WITH(model_cut_short),      WITH(no_model_at_all),
+        WITH(answers),
+        WITH(drained_to_the_store),
+        WITH(killed_at_any_moment),
+        WITH(killed_with_a_real_model),
+        WITH(stopped),
+        WITH(model_cut_short),
+        WITH(no_model_at_all),
         WITH(no_orphan),
     };
     if (count == 3 && strcmp(arguments[1], "daemon") == 0)
