@@ -85,6 +85,20 @@ json_t *ask_events(const struct served *served, const char *method, const char *
     return events;
 }
 
+void hear_until(int fd, const char *bytes)
+{
+    char heard[16384] = "";
+    size_t size = 0;
+    for (uint64_t end = now_ms() + 10000; now_ms() < end;) {
+        if (size + 1024 > sizeof heard)
+            break;
+        size += hear_for(fd, 20, heard + size, sizeof heard - size);
+        if (strstr(heard, bytes))
+            return;
+    }
+    fail_msg("\"%s\" did not come, but: %s", bytes, heard);
+}
+
 json_t *at(const json_t *json, const char *path)
 {
     char key[128];

@@ -21,6 +21,10 @@ void ask_refused(const struct served *served, const char *method, const char *pa
 json_t *ask_events(const struct served *served, const char *method, const char *path,
                    const char *body);
 
+/* Waits until these bytes have come on a connection, however slow the machine is; fails the test
+ * when they do not. */
+void hear_until(int fd, const char *bytes);
+
 /* A member by its path, "a.0.b"; fails where it is not there. */
 json_t *at(const json_t *json, const char *path);
 const char *text_at(const json_t *json, const char *path);
