@@ -45,21 +45,33 @@ void hearth_api_free(struct hearth_api_call *call)
     mem_free(call);
 }
 
+void hearth_api_go_on(struct hearth_api_call *call, const json_t *reply)
+{
+    call->busy = true;
+    call->again = false;
+    call->then(call, reply);
+    call->busy = false;
+    if (!call->again || call->gone)
+        hearth_api_free(call);
+}
+
 static void on_call_reply(void *context, const json_t *reply, const struct refusal *error)
 {
     struct hearth_api_call *call = context;
-    call->again = false;
-    if (error)
-        dialect_refuse(call->exchange, error);
-    else
-        call->then(call, reply);
-    if (!call->again)
-        hearth_api_free(call);
+    if (!error) {
+        hearth_api_go_on(call, reply);
+        return;
+    }
+    dialect_refuse(call->exchange, error);
+    hearth_api_free(call);
 }
 
 static void on_call_gone(void *context)
 {
-    hearth_api_free(context);
+    struct hearth_api_call *call = context;
+    call->gone = true;
+    if (!call->busy)
+        hearth_api_free(call);
 }
 
 void hearth_api_start(struct hearth_api_call *call, const char *name, json_t *arguments)
@@ -401,7 +413,7 @@ static const struct api_operation operations[] = {
      .fields = hearth_api_unload_fields, .field_count = HEARTH_API_UNLOAD_FIELDS,
      .flags = API_MISSING | API_CONFLICT, .answer = MODEL_JSON},
     {GET, V1 "sessions", .summary = "All conversations with a key, the latest first",
-     .answer = "sessions:array"},
+     .answer = "sessions:array", .query = "memory:boolean"},
     {GET, SESSION, .summary = "A conversation", .flags = API_MODEL, .answer = SESSION_JSON},
     {HTTP_METHOD_DELETE, SESSION, .summary = "Forget a conversation", .flags = API_MODEL,
      .answer = "key:string, removed:boolean"},

@@ -29,11 +29,15 @@ struct hearth_api_call {
     int64_t index;
     /* Answers, or starts another call. */
     void (*then)(struct hearth_api_call *call, const json_t *reply);
-    bool again; /* another call was started */
+    bool busy;  /* `then` runs */
+    bool again; /* it has started another call */
+    bool gone;  /* which found no memory, and is answered */
 };
 /* Takes the arguments, and the call, which is freed once it is answered or the client left. */
 void hearth_api_start(struct hearth_api_call *call, const char *name, json_t *arguments);
 void hearth_api_free(struct hearth_api_call *call);
+/* Goes on with a reply, or, for the first step, NULL. */
+void hearth_api_go_on(struct hearth_api_call *call, const json_t *reply);
 
 /* ---- models (hearth_api_models.c) ---- */
 

@@ -199,17 +199,108 @@ static bool append_entry(void *context, const struct hearth_store_entry *entry)
     return json && json_array_append_new(listing->sessions, json) == 0;
 }
 
+static json_t *find_listed(json_t *sessions, const char *key)
+{
+    size_t index;
+    json_t *session;
+    json_array_foreach(sessions, index, session)
+    {
+        const char *listed = json_string_value(json_object_get(session, "key"));
+        if (listed && strcmp(listed, key) == 0)
+            return session;
+    }
+    return NULL;
+}
+
+/* What a worker has in memory, into the list; those without a key belong to nobody who could ask
+ * for them. */
+static void merge_sessions(struct hearth_api_call *call, const json_t *reply)
+{
+    json_t *sessions = json_object_get(call->body, "sessions"), *live;
+    struct model_info info;
+    size_t index;
+    model_info(call->model, &info);
+    json_array_foreach(json_object_get(reply, "sessions"), index, live)
+    {
+        const char *key = json_string_value(json_object_get(live, "key"));
+        json_t *listed = key ? find_listed(sessions, key) : NULL;
+        if (key && !listed) {
+            listed = json_object();
+            json_array_append_new(sessions, listed);
+        }
+        json_object_update(listed, live);
+        json_object_set_new(listed, "loaded", json_true());
+        json_object_set_new(listed, "model", json_string(info.name));
+    }
+}
+
+struct next_loaded {
+    int64_t skip; /* models that were asked already */
+    struct model *model;
+};
+
+static bool seek_loaded(void *context, struct model *model)
+{
+    struct next_loaded *next = context;
+    struct model_info info;
+    if (next->skip-- > 0)
+        return true;
+    model_info(model, &info);
+    if (info.presence == MODEL_LOADED && !info.upstream && info.use.sessions > 0)
+        next->model = model;
+    return !next->model;
+}
+
+/* One loaded model after the other; then the answer. */
+static void list_next(struct hearth_api_call *call, const json_t *reply)
+{
+    if (reply)
+        merge_sessions(call, reply);
+    struct next_loaded next = {call->index, NULL};
+    models_visit(call->daemon->models, seek_loaded, &next);
+    call->index -= next.skip; /* which has counted below 0 what was passed now */
+    call->model = next.model;
+    if (next.model)
+        hearth_api_start(call, "sessions", json_object());
+    else
+        dialect_respond_json(call->exchange, 200, json_incref(call->body));
+}
+
+static void list_workers(struct daemon *daemon, struct http_exchange *exchange, json_t *list)
+{
+    struct hearth_api_call *call = MEM_NEW(struct hearth_api_call);
+    if (!call) {
+        json_decref(list);
+        hearth_api_no_memory(exchange);
+        return;
+    }
+    *call = (struct hearth_api_call){
+        .daemon = daemon, .exchange = exchange, .body = list, .then = list_next};
+    hearth_api_go_on(call, NULL);
+}
+
+/* Of the store alone, so that who looks often keeps no model loaded, unless the workers' memory is
+ * asked for, or is all there is. */
 void hearth_api_sessions(void *context, struct http_exchange *exchange)
 {
     struct listing listing = {context, json_array()};
     struct hearth_error error;
+    struct buffer wanted;
     if (listing.daemon->store &&
         hearth_store_list(listing.daemon->store, append_entry, &listing, &error) != 0) {
         json_decref(listing.sessions);
         hearth_api_fail(exchange, &error);
         return;
     }
-    dialect_respond_json(exchange, 200, json_pack("{s:o}", "sessions", listing.sessions));
+    json_t *list = json_pack("{s:o}", "sessions", listing.sessions);
+    buffer_init(&wanted, 16);
+    bool asked = dialect_query(http_exchange_request(exchange), "memory", &wanted) &&
+                 text_equal(buffer_text(&wanted), TEXT("true"));
+    buffer_finish(&wanted);
+    if (asked || !listing.daemon->store)
+        list_workers(context, exchange, list);
+    else
+        dialect_respond_json(exchange, 200, list);
 }
 
 /* ---- operations of a worker ---- */

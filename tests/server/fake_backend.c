@@ -326,12 +326,26 @@ static json_t *text_of_tokens(const json_t *tokens)
     return json_pack("{s:s%}", "text", text, i);
 }
 
+static json_t *list_of_chats(json_t *chats)
+{
+    json_t *sessions = json_array(), *messages;
+    const char *key;
+    json_object_foreach(chats, key, messages)
+    {
+        json_array_append_new(sessions, json_pack("{s:s, s:i}", "key", key, "messages",
+                                                  (int)json_array_size(messages)));
+    }
+    return json_pack("{s:o}", "sessions", sessions);
+}
+
 static json_t *reply_to(const struct backend_job *job)
 {
     if (strcmp(job->name, "tokenize") == 0)
         return tokens_of(text_value(json_object_get(job->script, "text")));
     if (strcmp(job->name, "detokenize") == 0)
         return text_of_tokens(json_object_get(job->script, "tokens"));
+    if (strcmp(job->name, "sessions") == 0)
+        return list_of_chats(job->fake->chats);
     if (strcmp(job->name, "history") == 0)
         return json_pack("{s:O}", "messages",
                          json_object_get(job->fake->chats, word(job->script, "key")));

@@ -21,7 +21,7 @@
  * that sentence and HEARTH_E_STATE, one with an argument "hold" never replies; `release` of the
  * key "busy" fails with HEARTH_E_STATE, of the key "held" it never replies; `tokenize` has a token
  * for each byte, and `detokenize` takes them back. Conversations are remembered: `history` has the
- * messages of one that was asked, HEARTH_E_MISSING else. */
+ * messages of one that was asked, HEARTH_E_MISSING else, `sessions` all. */
 #ifndef TESTS_FAKE_BACKEND_H
 #define TESTS_FAKE_BACKEND_H
 

@@ -338,6 +338,7 @@ void model_info(const struct model *model, struct model_info *out)
                                                         : os_monotonic_ns() + model->ttl_ns,
         .leases = model->leases,
         .process = 4711,
+        .use = {.sessions = model->presence == MODEL_LOADED},
         .settings = &model->settings,
     };
 }

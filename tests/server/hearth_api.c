@@ -209,6 +209,29 @@ static void the_store_answers_alone(void **state)
     assert_int_equal(stat_of(&served, "calls"), calls);
 }
 
+/* Nothing is asked of a worker unless its memory is asked for. */
+static void lists_can_have_what_is_in_memory(void **state)
+{
+    (void)state;
+    unsigned long calls = stat_of(&served, "calls");
+    json_decref(ask_json(&served, "GET", V1 "sessions", NULL, 200));
+    assert_int_equal(stat_of(&served, "calls"), calls);
+    keep("old");
+    json_decref(ask_json(&served, "POST", V1 "sessions/live/prompt",
+                         "{\"model\": \"fake\", \"text\": \"hello\"}", 200));
+    json_t *list = ask_json(&served, "GET", V1 "sessions?memory=true", NULL, 200);
+    assert_int_equal(stat_of(&served, "calls"), calls + 1); /* of the one that is loaded */
+    assert_int_equal(json_array_size(at(list, "sessions")), 2);
+    assert_string_equal(text_at(list, "sessions.0.key"), "old");
+    assert_true(json_is_false(at(list, "sessions.0.loaded")));
+    assert_string_equal(text_at(list, "sessions.1.key"), "live");
+    assert_int_equal(number_at(list, "sessions.1.messages"), 2);
+    assert_true(json_is_true(at(list, "sessions.1.loaded")));
+    assert_string_equal(text_at(list, "sessions.1.model"), "fake");
+    json_decref(list);
+    json_decref(ask_json(&served, "DELETE", V1 "sessions/old", NULL, 200));
+}
+
 static void what_is_not_there_loads_nothing(void **state)
 {
     static const char *const operations[] = {"truncate", "fork", "edit", "reset", "release"};
@@ -432,6 +455,7 @@ static void without_memory_nothing_breaks(void **state)
         const char *method, *path, *body;
     } requests[] = {
         {"GET", V1 "status", ""},
+        {"GET", V1 "sessions?memory=true", ""},
         {"GET", V1 "models/fake", ""},
         {"POST", V1 "models/fake/load", "{\"stream\": true}"},
         {"POST", V1 "models/fake/estimate", ""},
@@ -483,6 +507,7 @@ int main(void)
         cmocka_unit_test(who_leaves_a_load_stops_waiting),
         cmocka_unit_test(models_are_unloaded),
         cmocka_unit_test(the_store_answers_alone),
+        cmocka_unit_test(lists_can_have_what_is_in_memory),
         cmocka_unit_test(what_is_not_there_loads_nothing),
         cmocka_unit_test(conversations_are_changed_by_workers),
         cmocka_unit_test(a_message_is_edited),
