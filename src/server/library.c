@@ -654,7 +654,8 @@ static void name_models(struct scan *scan)
     for (size_t i = 0; i < list->count; i++)
         list->models[i]->model.name = list->models[i]->name;
     list->by_folder = other;
-    memcpy(other, list->models, list->count * sizeof *other);
+    if (list->count > 0)
+        memcpy(other, list->models, list->count * sizeof *other);
     if (list->count > 1)
         qsort(other, list->count, sizeof *other, compare_orders);
 }

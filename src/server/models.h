@@ -83,7 +83,7 @@ struct model_info {
     struct work_state use;
     int process;
     uint32_t restarts;
-    const struct model_settings *settings;
+    const struct model_settings *settings; /* until it is acquired with others, or unloaded */
 };
 void model_info(const struct model *model, struct model_info *out);
 

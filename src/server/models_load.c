@@ -676,8 +676,8 @@ int model_unload(struct model *model, bool force, struct hearth_error *err)
     if (!force && model->stage != STAGE_LOADED)
         return error_set(err, HEARTH_E_STATE, "%s is being loaded", model->name);
     if (!force && model->lease_count > 0)
-        return error_set(err, HEARTH_E_STATE, "%s is in use by %u requests", model->name,
-                         (unsigned)model->lease_count);
+        return error_set(err, HEARTH_E_STATE, "%s is in use by %u request%s", model->name,
+                         (unsigned)model->lease_count, model->lease_count > 1 ? "s" : "");
     if (model->stage != STAGE_LOADED) {
         error_set(&cause, HEARTH_E_CANCELLED, "%s: the load was cancelled", model->name);
         load_fail(model, &cause);

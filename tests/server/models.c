@@ -343,6 +343,16 @@ static void nothing_starts_before_there_is_room_for_it(void **state)
     asker_release(&back);
 }
 
+/* What is left depends on what this process takes: its last digits are not looked at. */
+static void expect_sentence(const struct asker *asker, const char *beginning, const char *ending)
+{
+    const char *text = asker->error.text;
+    size_t size = strlen(text), tail = strlen(ending);
+    if (strncmp(text, beginning, strlen(beginning)) != 0 || size < tail ||
+        strcmp(text + size - tail, ending) != 0)
+        fail_msg("%s", text);
+}
+
 static void what_is_leased_is_never_evicted(void **state)
 {
     (void)state;
@@ -355,10 +365,10 @@ static void what_is_leased_is_never_evicted(void **state)
     WORLD_UNTIL(&world, c.answered);
     assert_null(c.lease);
     assert_int_equal(c.error.code, HEARTH_E_LIMIT);
-    assert_string_equal(c.error.text,
-                        "c needs 3.61 GB (3.00 of weights, 0.50 for a context of 2048 tokens, 0.11 "
-                        "besides); of the limit of 10.00 GB there are 2.77 left, because a, b are "
-                        "at work");
+    expect_sentence(&c,
+                    "c needs 3.61 GB (3.00 of weights, 0.50 for a context of 2048 tokens, 0.11 "
+                    "besides); of the limit of 10.00 GB there are 2.7",
+                    " left, because a, b are at work");
     assert_int_equal(world_alive(&world), 2);
     asker_release(&a);
     asker_ask(&c, world_model(&world, "c"));
@@ -378,9 +388,10 @@ static void what_can_never_fit_evicts_nobody(void **state)
     world.weights = 11 * GB;
     asker_ask(&asker, world_model(&world, "b"));
     WORLD_UNTIL(&world, asker.answered);
-    assert_string_equal(asker.error.text,
-                        "b needs 11.61 GB (11.00 of weights, 0.50 for a context of 2048 tokens, "
-                        "0.11 besides), more than the limit of 10.00 GB leaves: 9.99");
+    expect_sentence(&asker,
+                    "b needs 11.61 GB (11.00 of weights, 0.50 for a context of 2048 tokens, "
+                    "0.11 besides), more than the limit of 10.00 GB leaves: 9.9",
+                    "");
     assert_int_equal(world_alive(&world), 1);
 }
 
@@ -638,7 +649,7 @@ static void unloading_asks_first(void **state)
     assert_string_equal(err.text, "a is being loaded");
     WORLD_UNTIL(&world, asker.answered);
     assert_int_equal(model_unload(a, false, &err), HEARTH_E_STATE);
-    assert_string_equal(err.text, "a is in use by 1 requests");
+    assert_string_equal(err.text, "a is in use by 1 request");
     asker_release(&asker);
     assert_int_equal(model_unload(a, false, NULL), 0);
     assert_int_equal(model_unload(a, false, &err), HEARTH_E_MISSING);
@@ -760,9 +771,11 @@ static void a_load_may_have_settings_of_its_own(void **state)
     assert_string_equal(world_info(&world, "a").settings->system, "Be brief.");
     assert_int_equal(world.worker_count, 1);
     /* when nobody uses it, it is loaded anew */
+    settings = *world_info(&world, "a").settings;
     settings.context = 1024;
     assert_int_equal(asker_ask_with(&other, a, &settings, NULL, &err), 0);
     assert_int_equal(asker_ask_with(&asker, a, &settings, NULL, &err), 0);
+    settings = *world_info(&world, "a").settings;
     settings.context = 512;
     struct asker third = {0};
     assert_int_equal(asker_ask_with(&third, a, &settings, NULL, &err), HEARTH_E_STATE);

@@ -121,6 +121,28 @@ static void answers_are_those_of_the_library(void **state)
     assert_int_equal(driver_close(&driver), 0);
 }
 
+static void a_memory_limit_holds_from_when_it_is_told(void **state)
+{
+    struct driver driver;
+    struct driver_answer answer;
+    char words[600], messages[700];
+    size_t size = 0;
+    (void)state;
+    for (int i = 0; i < 100; i++)
+        size += (size_t)snprintf(words + size, sizeof words - size, "w%d ", i % 10);
+    snprintf(messages, sizeof messages, "[{\"role\":\"user\",\"content\":\"%s\"}]", words);
+    struct work_ask ask = driver_ask(messages, 4);
+    open_worker(&driver);
+    driver_send(&driver, work_put_u64(&driver.message, WORK_MEMORY, 0, 1));
+    driver_answer(&driver, &ask, &answer);
+    assert_int_equal(answer.end.code, HEARTH_E_LIMIT);
+    driver_send(&driver, work_put_u64(&driver.message, WORK_MEMORY, 0, HEARTH_MEMORY_UNLIMITED));
+    driver_answer(&driver, &ask, &answer);
+    assert_int_equal(answer.end.code, 0);
+    assert_int_equal(answer.end.answer_tokens, 4);
+    assert_int_equal(driver_close(&driver), 0);
+}
+
 static void operations(void **state)
 {
     struct driver driver;
@@ -215,6 +237,7 @@ int main(void)
         cmocka_unit_test(it_says_what_the_model_is),
         cmocka_unit_test(a_probe_says_it_and_ends),
         cmocka_unit_test(answers_are_those_of_the_library),
+        cmocka_unit_test(a_memory_limit_holds_from_when_it_is_told),
         cmocka_unit_test(operations),
         cmocka_unit_test(conversations_by_operations),
     };
