@@ -214,6 +214,31 @@ int model_admit(struct model *model, struct hearth_error *err)
     return 0;
 }
 
+bool model_admit_blindly(struct model *model)
+{
+    const struct models *models = model->models;
+    uint64_t pool = pool_of(models);
+    struct figures figures = {.weights = model->bytes, .total = model->bytes};
+    for (const struct model *other = models->first; other; other = other->next) {
+        if (other != model && !other->upstream && other->stage != STAGE_ABSENT)
+            return false;
+    }
+    if (base_of(&figures) >= pool)
+        return false;
+    model->figures = figures;
+    model->kv_floor = pool - base_of(&figures);
+    model->blind = model->admitted = true;
+    return true;
+}
+
+void model_admitted_takes(struct model *model, const struct figures *figures)
+{
+    uint64_t most = minus(pool_of(model->models), base_of(figures));
+    model->figures = *figures;
+    model->kv_floor = figures->kv < most ? figures->kv : most; /* it may have shrunk */
+    model->blind = false;
+}
+
 /* ---- shares ---- */
 
 struct share {

@@ -202,7 +202,7 @@ static void worker_gone(struct model *model)
         lease->lost = true;
     model->lease_count = 0;
     model->stage = STAGE_ABSENT;
-    model->admitted = false;
+    model->admitted = model->blind = false;
     model->inquiry = NULL;
     model->kv_floor = model->share = 0;
     model->restarts = 0;
@@ -330,15 +330,35 @@ struct model *model_lease_model(struct model_lease *lease)
 
 /* ---- the worker's words ---- */
 
+/* What it says of itself is kept, as a probe's words are. */
+static int take_ready(struct model *model, struct hearth_error *err)
+{
+    const struct load_shape shape = model_shape(model, model_settings(model));
+    struct figures figures;
+    json_t *ready = ready_parse(model->backend->ready, err);
+    int status = ready ? figures_read(ready, &figures, err) : HEARTH_E_FORMAT;
+    if (!status)
+        status = known_put(model->models, &model->key, &shape, ready, err);
+    if (status) {
+        json_decref(ready);
+        return error_prefix(err, status, "%s", model->name);
+    }
+    model->ready = ready;
+    if (model->blind)
+        model_admitted_takes(model, &figures);
+    return 0;
+}
+
 static void on_loaded(struct model *model)
 {
     struct models *models = model->models;
-    const struct load_shape shape = model_shape(model, model_settings(model));
+    struct hearth_error err;
+    if (take_ready(model, &err) != 0) {
+        load_fail(model, &err);
+        return;
+    }
     model->stage = STAGE_LOADED;
     model->loading = 1;
-    model->ready = ready_parse(model->backend->ready, NULL);
-    if (model->ready)
-        known_put(models, &model->key, &shape, model->ready, NULL);
     double seconds = (double)model->backend->load_ns / 1e9;
     log_line(models->options.log, LOG_INFO, 0, "loaded", "model=\"%s\" seconds=%.3f", model->name,
              seconds);
@@ -356,6 +376,7 @@ static void on_loaded(struct model *model)
         begin_to_expire(model);
     }
     models_divide_cores(models);
+    models_admit_waiting(models);
 }
 
 static void on_failed(struct model *model, const struct hearth_error *error)
@@ -492,7 +513,7 @@ static int start_with(struct model *model, const int *fds, uint64_t share, struc
 static void load_again(struct model *model)
 {
     struct hearth_error err;
-    model->admitted = false;
+    model->admitted = model->blind = false;
     if (++model->tries < TRIES_MAX) {
         load_step(model);
         return;
@@ -535,9 +556,21 @@ void models_admit_waiting(struct models *models)
 {
     for (struct model *model = models->first; model; model = model->next) {
         uint64_t share;
-        if (model->stage == STAGE_WANTED && model->admitted && model_may_start(model, &share))
+        if (model->stage != STAGE_WANTED || model->inquiry)
+            continue;
+        if (!model->admitted)
+            load_step(model);
+        else if (model_may_start(model, &share))
             model_start_worker(model, share);
     }
+}
+
+static bool any_blind(const struct models *models)
+{
+    const struct model *model = models->first;
+    while (model && !model->blind)
+        model = model->next;
+    return model != NULL;
 }
 
 void model_load_known(struct model *model, const struct known *known,
@@ -547,6 +580,8 @@ void model_load_known(struct model *model, const struct known *known,
     uint64_t share;
     if (model->stage != STAGE_WANTED || model->admitted)
         return;
+    if (!error && any_blind(model->models))
+        return; /* until it is known what is left */
     if (!error) {
         model->figures = known->figures;
         model->key = known->key;
@@ -556,6 +591,15 @@ void model_load_known(struct model *model, const struct known *known,
     if (error)
         load_fail(model, error);
     else if (model_may_start(model, &share))
+        model_start_worker(model, share);
+}
+
+/* What a probe would say is said by the worker when it has loaded, or by its error. */
+static void start_blindly(struct model *model)
+{
+    uint64_t share;
+    model->key = model->file->key;
+    if (model_may_start(model, &share))
         model_start_worker(model, share);
 }
 
@@ -573,6 +617,8 @@ static void load_step(struct model *model)
     const struct known *known = known_find(models, &model->file->key, &shape);
     if (known)
         model_load_known(model, known, NULL);
+    else if (model_admit_blindly(model))
+        start_blindly(model);
     else if (model_inquire(model, &shape, &model->inquiry, &err) != 0)
         load_fail(model, &err);
 }

@@ -107,7 +107,10 @@ struct model {
     struct model_settings *next_override;
 
     enum model_stage stage;
-    bool admitted;                  /* WANTED: its memory is set aside */
+    bool admitted; /* WANTED: its memory is set aside */
+    /* From WANTED to LOADED: it was alone and is loaded without a probe. All of the limit is its
+     * own until it says what it takes; others wait so long. */
+    bool blind;
     struct backend *backend, *dead; /* `dead` is destroyed from the loop */
     struct library_key key;         /* of the files that are loaded, or will be */
     unsigned tries;                 /* WANTED: how often the files were found changed */
@@ -194,7 +197,7 @@ void wait_settle(struct model_wait *wait, const struct hearth_error *error);
 /* What a load waited for is there. */
 void model_load_known(struct model *model, const struct known *known,
                       const struct hearth_error *error);
-/* Whatever waited for memory is looked at again. */
+/* Whatever waited for memory, or for figures, is looked at again. */
 void models_admit_waiting(struct models *models);
 /* Ends a worker when what runs in it has ended. */
 void model_end(struct model *model, const char *why);
@@ -222,6 +225,11 @@ void inquiries_finish(struct models *models);
 
 /* 0: its memory is set aside, others may be ending for it. Else why not. */
 int model_admit(struct model *model, struct hearth_error *err);
+/* Sets aside all that there is for a model that is alone and was not asked what it takes. False
+ * where it is not alone, or what its file has is too much anyway. */
+bool model_admit_blindly(struct model *model);
+/* It has said what it takes. */
+void model_admitted_takes(struct model *model, const struct figures *figures);
 /* Whether those that end have given enough back; then its share. */
 bool model_may_start(struct model *model, uint64_t *share);
 void models_balance(struct models *models); /* tells the workers what they may take */

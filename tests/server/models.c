@@ -69,7 +69,7 @@ static void all_who_wait_share_one_load(void **state)
     fake_ready(worker);
     WORLD_UNTIL(&world, askers[99].answered);
     assert_int_equal(world.worker_count, 1);
-    assert_int_equal(world.probe_count, 1);
+    assert_int_equal(world.probe_count, 0);
     for (int i = 0; i < 100; i++) {
         assert_int_equal(askers[i].answered, i >= 50);
         assert_int_equal(askers[i].loadings, 2);
@@ -160,14 +160,16 @@ static void who_leaves_before_anything_began_stops_it(void **state)
 {
     (void)state;
     struct asker asker = {0};
-    world.hold_probes = true;
     open_four();
+    world_use(&world, "b");
+    world.hold_probes = true;
     asker_ask(&asker, world_model(&world, "a"));
+    assert_int_equal(world_info(&world, "a").presence, MODEL_LOADING);
     models_forget(asker.wait);
     assert_int_equal(world_info(&world, "a").presence, MODEL_UNLOADED);
     world.hold_probes = false;
     world_wait(&world, 20);
-    assert_int_equal(world.worker_count, 0);
+    assert_int_equal(world.worker_count, 1);
     world_use(&world, "a"); /* and the probe was not in vain */
     assert_int_equal(world.probe_count, 1);
 }
@@ -184,7 +186,6 @@ static void a_file_that_changes_is_loaded_anew(void **state)
     WORLD_UNTIL(&world, asker.answered);
     assert_non_null(asker.lease);
     assert_ptr_not_equal(world_worker(&world, "a"), old);
-    assert_int_equal(world.probe_count, 2);
     /* one that is in use goes on */
     old = world_worker(&world, "a");
     world_file(&world, "a.gguf", "GGUF, and once more other bytes");
@@ -200,8 +201,9 @@ static void a_file_that_is_replaced_while_it_is_probed_is_probed_again(void **st
 {
     (void)state;
     struct asker asker = {0};
-    world.hold_probes = true;
     open_four();
+    world_use(&world, "b");
+    world.hold_probes = true;
     asker_ask(&asker, world_model(&world, "a"));
     WORLD_UNTIL(&world, world.probe_count == 1);
     world_file(&world, "a.gguf", "GGUF, a newer one");
@@ -210,6 +212,51 @@ static void a_file_that_is_replaced_while_it_is_probed_is_probed_again(void **st
     assert_non_null(asker.lease);
     assert_int_equal(world.probe_count, 2);
     asker_release(&asker);
+}
+
+static void the_first_load_needs_no_probe(void **state)
+{
+    (void)state;
+    struct asker a = {0}, b = {0}, c = {0};
+    world.hold = true;
+    open_four();
+    asker_ask(&a, world_model(&world, "a"));
+    assert_int_equal(world.worker_count, 1);
+    assert_int_equal(world.probe_count, 0);
+    /* it has all that there is, and nobody knows what it will leave: others wait */
+    assert_true(world_worker(&world, "a")->memory > 99 * GB / 10);
+    asker_ask(&b, world_model(&world, "b"));
+    asker_ask(&c, world_model(&world, "c"));
+    WORLD_UNTIL(&world, world.probe_count == 2 && world.probes_running == 0);
+    world_wait(&world, 20);
+    assert_int_equal(world.worker_count, 1);
+    assert_false(b.answered || c.answered);
+    world.hold = false;
+    fake_ready(world_worker(&world, "a"));
+    WORLD_UNTIL(&world, a.answered && b.answered && c.answered);
+    assert_true(a.lease && b.lease && !c.lease); /* two fit */
+    world_wait(&world, 150);
+    assert_true(world_worker(&world, "a")->memory + world_worker(&world, "b")->memory <= 10 * GB);
+    asker_release(&a);
+    asker_release(&b);
+    /* nor does one that fails leave the others waiting */
+    assert_int_equal(model_unload(world_model(&world, "a"), false, NULL), 0);
+    assert_int_equal(model_unload(world_model(&world, "b"), false, NULL), 0);
+    WORLD_UNTIL(&world, world_alive(&world) == 0);
+    world_file(&world, "d.gguf", "GGUF, not known yet");
+    world.fail_loads = 1;
+    asker_ask(&a, world_model(&world, "d"));
+    asker_ask(&b, world_model(&world, "b"));
+    WORLD_UNTIL(&world, a.answered && b.answered);
+    assert_true(!a.lease && b.lease);
+    asker_release(&b);
+    /* one that is too large is refused by its worker */
+    world.weights = 20 * GB;
+    assert_int_equal(model_unload(world_model(&world, "b"), false, NULL), 0);
+    WORLD_UNTIL(&world, world_alive(&world) == 0);
+    asker_ask(&a, world_model(&world, "d"));
+    WORLD_UNTIL(&world, a.answered);
+    assert_string_equal(a.error.text, "d: takes too much");
 }
 
 /* ---- time to live ---- */
@@ -1052,6 +1099,7 @@ int main(void)
         TEST(who_leaves_before_anything_began_stops_it),
         TEST(a_file_that_changes_is_loaded_anew),
         TEST(a_file_that_is_replaced_while_it_is_probed_is_probed_again),
+        TEST(the_first_load_needs_no_probe),
         TEST(a_model_goes_when_its_time_is_over),
         TEST(a_time_to_live_may_be_given),
         TEST(between_the_end_of_time_and_a_request_the_request_wins),

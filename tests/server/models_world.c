@@ -245,7 +245,11 @@ static int fake_start(struct event_base *base, const struct local_options *optio
     snprintf(worker->chat_template, sizeof worker->chat_template, "%.*s",
              (int)options->start.chat_template.size, options->start.chat_template.data);
     worker->event = evtimer_new(base, on_say, worker);
-    if (world->fail_loads > 0) {
+    uint32_t context = options->start.engine.context ? options->start.engine.context : 2048;
+    uint64_t needed = world->weights + world->other + world->kv * context / 2048;
+    if (options->start.engine.fit == HEARTH_FIT_REFUSE && needed > worker->memory) {
+        fake_say(worker, BACKEND_FAILED, HEARTH_E_LIMIT, "takes too much");
+    } else if (world->fail_loads > 0) {
         world->fail_loads--;
         fake_say(worker, BACKEND_FAILED, HEARTH_E_FORMAT, "a tensor lies outside the file");
     } else if (!world->hold) {
