@@ -548,7 +548,7 @@ void model_start_worker(struct model *model, uint64_t share)
         model->stage = STAGE_LOADING;
         model->share = share;
         models_pace_watch(model->models);
-        models_balance_soon(model->models);
+        models_balance(model->models); /* the others have less from here on */
     }
 }
 

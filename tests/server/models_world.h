@@ -8,7 +8,7 @@
 #include "server/models.h"
 #include "support/folder.h"
 
-#define WORLD_WORKERS_MAX 64
+#define WORLD_WORKERS_MAX 4096
 #define GB UINT64_C(1000000000)
 #define MS UINT64_C(1000000)
 #define PATIENCE_MS 5000
