@@ -84,11 +84,23 @@ static uint64_t reserve_of(const struct model *model)
 }
 
 /* What a worker takes until it has ended. */
-static uint64_t taken_by(const struct model *model)
+static uint64_t taken_by(const struct model *model, const struct backend *backend)
 {
-    uint64_t private_bytes = model->backend ? model->backend->use.private_bytes : 0;
     uint64_t weights = model_settings(model)->no_mmap ? 0 : model->figures.weights;
-    return weights + private_bytes;
+    return weights + backend->use.private_bytes;
+}
+
+/* By those that will be gone soon. */
+static uint64_t taken_by_ending(const struct models *models)
+{
+    uint64_t sum = 0;
+    for (const struct model *model = models->first; model; model = model->next) {
+        if (model->dead)
+            sum += taken_by(model, model->dead);
+        if (!model->upstream && model->stage == STAGE_ENDING)
+            sum += taken_by(model, model->backend);
+    }
+    return sum;
 }
 
 static uint64_t reserved(const struct models *models, const struct model *but)
@@ -254,10 +266,8 @@ static uint64_t surplus_of(const struct models *models)
     for (const struct model *model = models->first; model; model = model->next) {
         if (counts(model))
             sum += base_of(&model->figures) + model->kv_floor;
-        else if (!model->upstream && model->stage == STAGE_ENDING)
-            sum += taken_by(model);
     }
-    return minus(pool_of(models), sum);
+    return minus(pool_of(models), sum + taken_by_ending(models));
 }
 
 static size_t collect(const struct models *models, const struct model *starting,
@@ -365,13 +375,9 @@ bool model_may_start(struct model *model, uint64_t *share)
 {
     struct models *models = model->models;
     struct share shares[SHARES_MAX];
-    uint64_t ending = 0;
+    uint64_t ending = taken_by_ending(models);
     if (model->dead)
         return false;
-    for (const struct model *other = models->first; other; other = other->next) {
-        if (!other->upstream && other->stage == STAGE_ENDING)
-            ending += taken_by(other);
-    }
     if (ending > 0 && reserved(models, NULL) + ending > pool_of(models))
         return false;
     size_t count = collect(models, model, shares);

@@ -128,6 +128,13 @@ static void deliver(struct model_wait *wait)
         told.acquire.on_ready(told.acquire.context, told.lease, told.loaded, NULL);
 }
 
+static void load_if_waited_for(struct model *model)
+{
+    if (model->stage == STAGE_ABSENT && !model->dead && !model->models->draining &&
+        is_waited_for(model))
+        load_begin(model);
+}
+
 static void check_drained(struct models *models)
 {
     for (const struct model *model = models->first; model; model = model->next) {
@@ -163,7 +170,10 @@ void models_on_reap(evutil_socket_t fd, short what, void *context)
         if (dead)
             dead->calls->destroy(dead);
     }
+    /* who waited for the memory comes before who waited for the model itself */
     models_admit_waiting(models);
+    for (struct model *model = models->first; model; model = model->next)
+        load_if_waited_for(model);
     check_drained(models);
 }
 
@@ -223,9 +233,10 @@ static void worker_gone(struct model *model)
 static void after_gone(struct model *model)
 {
     struct models *models = model->models;
-    models_admit_waiting(models);
-    if (is_waited_for(model) && !models->draining)
-        load_begin(model);
+    if (!model->dead) { /* else when that is gone */
+        models_admit_waiting(models);
+        load_if_waited_for(model);
+    }
     check_drained(models);
 }
 

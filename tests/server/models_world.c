@@ -234,7 +234,7 @@ static int fake_start(struct event_base *base, const struct local_options *optio
         return HEARTH_E_LIMIT;
     }
     struct fake_worker *worker = &world->workers[world->worker_count++];
-    *worker = (struct fake_worker){.base = {.calls = &calls, .process = 4711},
+    *worker = (struct fake_worker){.base = {.calls = &calls, .process = (int)world->worker_count},
                                    .world = world,
                                    .owner = options->owner,
                                    .start = options->start,
