@@ -126,11 +126,10 @@ static bool refresh(struct models *models)
     return changed;
 }
 
-bool models_look_at(struct model *model)
+void models_look_at(struct model *model)
 {
     if (!model->file || !library_is_current(model->models->library, model->file))
         refresh(model->models);
-    return true;
 }
 
 /* ---- looking up ---- */

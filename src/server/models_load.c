@@ -533,7 +533,7 @@ static void load_again(struct model *model)
     load_fail(model, &err);
 }
 
-void model_start_worker(struct model *model, uint64_t share)
+static void start_worker(struct model *model, uint64_t share)
 {
     struct hearth_error err;
     struct library_key key;
@@ -572,7 +572,7 @@ void models_admit_waiting(struct models *models)
         if (!model->admitted)
             load_step(model);
         else if (model_may_start(model, &share))
-            model_start_worker(model, share);
+            start_worker(model, share);
     }
 }
 
@@ -602,7 +602,7 @@ void model_load_known(struct model *model, const struct known *known,
     if (error)
         load_fail(model, error);
     else if (model_may_start(model, &share))
-        model_start_worker(model, share);
+        start_worker(model, share);
 }
 
 /* What a probe would say is said by the worker when it has loaded, or by its error. */
@@ -611,7 +611,7 @@ static void start_blindly(struct model *model)
     uint64_t share;
     model->key = model->file->key;
     if (model_may_start(model, &share))
-        model_start_worker(model, share);
+        start_worker(model, share);
 }
 
 static void load_step(struct model *model)
@@ -664,8 +664,9 @@ static int agree(struct model *model, const struct model_settings *settings,
                  struct hearth_error *err)
 {
     bool idle = model->stage == STAGE_LOADED && model->lease_count == 0;
-    if (idle && models_look_at(model) && model->file &&
-        memcmp(&model->file->key, &model->key, sizeof model->key) != 0) {
+    if (idle)
+        models_look_at(model);
+    if (idle && model->file && memcmp(&model->file->key, &model->key, sizeof model->key) != 0) {
         model_end(model, "changed");
         idle = false;
     }

@@ -175,8 +175,8 @@ struct models {
 /* ---- models.c ---- */
 
 bool model_is_resident(const struct model *model); /* a worker of it runs, or is about to */
-/* Looks whether the file is as it was listed, and at all folders where it is not. True. */
-bool models_look_at(struct model *model);
+/* Looks whether the file is as it was listed, and at all folders where it is not. */
+void models_look_at(struct model *model);
 const struct model_settings *model_settings(const struct model *model);
 struct load_shape model_shape(const struct model *model, const struct model_settings *settings);
 /* An event with "model" and what `more` has, which is taken. */
@@ -202,7 +202,6 @@ void models_admit_waiting(struct models *models);
 /* Ends a worker when what runs in it has ended. */
 void model_end(struct model *model, const char *why);
 void model_load_finish(struct model *model); /* at the end of it all; nothing is called back */
-void model_start_worker(struct model *model, uint64_t share);
 
 /* ---- models_probe.c ---- */
 
