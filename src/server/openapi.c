@@ -144,18 +144,26 @@ static void add_content(json_t *content, const char *type, json_t *schema)
     json_object_set_new(content, type, json_pack("{s:o}", "schema", schema));
 }
 
+/* Of a stream nothing is said but that it is one: a schema would be of each of its items. */
+static void add_stream(json_t *content, const char *type)
+{
+    json_object_set_new(content, type, json_object());
+}
+
 static json_t *success_of(const struct api_operation *operation)
 {
     json_t *content = json_object();
     const char *type = operation->type ? operation->type : "application/json";
     if (strcmp(type, "application/json") == 0)
         add_content(content, type, members_schema(operation->answer));
+    else if (strcmp(type, "text/event-stream") == 0)
+        add_stream(content, type);
     else if (*type)
         add_content(content, type, json_pack("{s:s}", "type", "string"));
     if (operation->flags & API_EVENTS)
-        add_content(content, "text/event-stream", json_pack("{s:s}", "type", "string"));
+        add_stream(content, "text/event-stream");
     if (operation->flags & API_LINES)
-        add_content(content, "application/x-ndjson", json_pack("{s:s}", "type", "string"));
+        add_stream(content, "application/x-ndjson");
     return json_pack("{s:s, s:o}", "description", "As it was asked.", "content", content);
 }
 
