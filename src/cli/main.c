@@ -13,8 +13,13 @@
 #include "worker/serve.h"
 
 static const struct command *const commands[] = {
-    &command_run,        &command_sessions, &command_inspect,    &command_tokenize,
-    &command_perplexity, &command_bench,    &command_completion, &command_help,
+    &command_run,        &command_sessions,
+#ifdef HEARTH_DAEMON
+    &command_serve,      &command_ps,       &command_status,     &command_load,
+    &command_unload,     &command_logs,     &command_stop,       &command_upstream,
+#endif
+    &command_inspect,    &command_tokenize, &command_perplexity, &command_bench,
+    &command_completion, &command_help,
 };
 
 static const struct program program = {
@@ -79,7 +84,8 @@ static enum exit_code dispatch(int argc, char *const *argv)
 {
     if (argc < 2)
         return usage_error(
-            NULL, "a command is missing: run, sessions, inspect, tokenize, perplexity, bench, …");
+            NULL,
+            "a command is missing: run, serve, sessions, inspect, tokenize, perplexity, bench, …");
     const char *word = argv[1];
     if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
         return help_show(&program, NULL);
