@@ -15,13 +15,14 @@
 #define IDLE_NS_DEFAULT (UINT64_C(300) * 1000000000)
 #define TTL_NS_DEFAULT (UINT64_C(3600) * 1000000000)
 #define DRAIN_NS_DEFAULT (UINT64_C(30) * 1000000000)
+#define HANG_NS_DEFAULT (UINT64_C(30) * 1000000000)
 #define PORT_DEFAULT 7878
 #define LISTENERS_MAX 8
 
 struct serve_settings {
     struct text_list folders, files, origins, hosts;
     const char *settings;
-    uint64_t memory, idle_ns, ttl_ns, drain_ns;
+    uint64_t memory, idle_ns, ttl_ns, drain_ns, hang_ns;
     uint32_t context, threads, answers, port;
     int kv_type, fit, log_format;
     bool no_mmap, mlock;
@@ -63,6 +64,8 @@ static const char *check(const struct serve_settings *settings)
 {
     if (settings->no_store && settings->state.store)
         return "--no-store excludes --store";
+    if (settings->hang_ns == 0)
+        return "--hang-time takes more than 0; never: for ever";
     if (settings->no_tcp && (settings->ollama || settings->lmstudio))
         return "--no-tcp excludes --ollama and --lmstudio";
     if (!os_address_is_loopback(settings->host) && !settings->key_file && !settings->no_tcp)
@@ -152,6 +155,7 @@ static int prepare(struct serving *serving, struct hearth_error *err)
     *options = (struct daemon_options){
         .models = {.settings_path = settings->settings,
                    .memory_max = settings->memory,
+                   .hang_ns = settings->hang_ns,
                    .defaults = model_defaults(settings)},
         .address = settings->no_tcp ? NULL : settings->host,
         .port = (uint16_t)settings->port,
@@ -203,6 +207,7 @@ static void serve_defaults(void *given)
     settings->idle_ns = IDLE_NS_DEFAULT;
     settings->ttl_ns = TTL_NS_DEFAULT;
     settings->drain_ns = DRAIN_NS_DEFAULT;
+    settings->hang_ns = HANG_NS_DEFAULT;
     settings->port = PORT_DEFAULT;
     settings->host = "127.0.0.1";
     settings->lifeline_fd = -1;
@@ -388,6 +393,13 @@ static const struct option serve_options[] = {
      .offset = AT(drain_ns),
      .topic = "Life",
      .help = "How long answers may take to end when the daemon is told to."},
+    {.name = "hang-time",
+     .type = OPTION_DURATION,
+     .argument = "TIME",
+     .offset = AT(hang_ns),
+     .topic = "Life",
+     .help = "How long a worker may be silent before it is ended and started anew; ten times as "
+             "long while it computes."},
     {.name = "lifeline-fd",
      .type = OPTION_INT,
      .argument = "N",

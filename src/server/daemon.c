@@ -136,21 +136,21 @@ static int read_keys(struct life *life, struct hearth_error *err)
         return 0;
     int status = os_read_private_file(path, &life->key_file, err);
     if (status)
-        return status;
+        return error_prefix(err, status, "%s", path);
     for (char *at = life->key_file.data; at && *at;) {
         size_t size = strcspn(at, "\r\n");
         char *next = at + size + (at[size] != '\0');
         at[size] = '\0';
         if (size > KEY_BYTES_MAX || (size > 0 && at[0] != '#' && count == KEYS_MAX))
             return error_set(err, HEARTH_E_LIMIT,
-                             "the key file has more than %d keys, or one of more than %d bytes",
+                             "%s has more than %d keys, or one of more than %d bytes", path,
                              KEYS_MAX, KEY_BYTES_MAX);
         if (size > 0 && at[0] != '#')
             life->keys[count++] = at;
         at = next;
     }
     if (count == 0)
-        return error_set(err, HEARTH_E_FORMAT, "the key file has no key in it");
+        return error_set(err, HEARTH_E_FORMAT, "%s has no key in it", path);
     life->access.keys = life->keys;
     life->access.key_count = count;
     return 0;

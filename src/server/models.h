@@ -36,6 +36,7 @@ struct models_options {
     size_t folder_count, file_count;
     const char *settings_path; /* JSON; NULL: none */
     uint64_t memory_max;       /* weights and private memory of all processes; 0: half */
+    uint64_t hang_ns;          /* of workers (local.h) */
     struct model_settings defaults;
     struct hearth_store *store;
     struct log *log;

@@ -506,6 +506,7 @@ static int start_with(struct model *model, const int *fds, uint64_t share, struc
                 .answers_max = settings->answers_max,
                 .store = models->options.store != NULL,
             },
+        .hang_ns = models->options.hang_ns,
         .store = models->options.store,
         .log = models->options.log,
         .metrics = models->options.metrics,

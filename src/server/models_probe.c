@@ -214,6 +214,7 @@ static int start_probe(struct inquiry *inquiry, struct hearth_error *err)
                   .engine = {.context = inquiry->shape.context,
                              .threads = inquiry->shape.threads,
                              .kv_type = inquiry->shape.kv_type}},
+        .hang_ns = models->options.hang_ns,
         .log = models->options.log,
         .metrics = models->options.metrics,
     };
