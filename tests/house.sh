@@ -40,7 +40,7 @@ for room in src/*/; do
 done
 
 # systems differ in base/os_*.c only
-grep -nE '^ *# *include *<(unistd|fcntl|pthread|sched|signal|dirent|poll|termios|syslog|pwd|spawn|sys/|linux/|arpa/|netinet/)' \
+grep -nE '^ *# *include *<(unistd|fcntl|pthread|sched|signal|dirent|poll|termios|syslog|pwd|spawn|dlfcn|sys/|linux/|arpa/|netinet/)' \
     $(git ls-files 'src/*.c' 'src/*.h' 'include/*.h' 2>/dev/null || find src include -name '*.[ch]') |
     grep -v '^src/base/os_' >> "$breaches"
 

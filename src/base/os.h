@@ -217,6 +217,14 @@ uint64_t os_total_memory_at(const char *root); /* UINT64_MAX: not known */
 /* ---- the environment of this process ---- */
 bool os_set_environment(const char *name, const char *value); /* before there are threads */
 
+/* ---- libraries that are opened while the program runs ---- */
+struct os_library;
+typedef void (*os_function)(void); /* to be cast to what it is */
+/* By its file's name, in the system's folders; NULL where there is none. It stays until the process
+ * ends. */
+struct os_library *os_library_open(const char *name);
+os_function os_library_find(struct os_library *library, const char *name); /* NULL: it has none */
+
 /* ---- processor ---- */
 /* What only the system can say: a program may not read ARM's identification registers. All false on
  * other processors. */
@@ -234,7 +242,7 @@ struct os_memory {
 bool os_process_memory(struct os_memory *out);
 bool os_process_memory_of(int pid, struct os_memory *out);
 bool os_process_time_of(int pid, uint64_t *ns); /* that its threads have computed so far */
-bool os_process_peak_reset(void); /* peak_bytes begins anew */
+bool os_process_peak_reset(void);               /* peak_bytes begins anew */
 
 /* ---- sockets ---- */
 /* Listening sockets that do not block and that no child inherits: the descriptor, or an error. The
@@ -247,6 +255,9 @@ bool os_address_is_loopback(const char *address);
 struct os_socket_file;
 int os_listen_unix(const char *path, struct os_socket_file **file, struct hearth_error *err);
 void os_socket_file_remove(struct os_socket_file *file); /* NULL is fine */
+/* A connection to one, that does not block and that no child inherits; waits for at most so long
+ * where too many others wait. HEARTH_E_MISSING where nobody listens. */
+int os_connect_unix(const char *path, uint64_t ns, struct hearth_error *err);
 /* Makes a listening stream socket that was inherited one like these. */
 int os_adopt_listener(int fd, struct hearth_error *err);
 uint16_t os_socket_port(int fd); /* 0 where it is no TCP socket */

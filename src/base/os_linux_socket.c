@@ -21,6 +21,7 @@
 #include "base/memory.h"
 
 #define BACKLOG 512
+#define CONNECT_LOOK_MS 10
 #define LISTENERS_BEGIN 3 /* SD_LISTEN_FDS_START */
 
 /* ---- TCP ---- */
@@ -171,19 +172,27 @@ static int bind_unix(const struct sockaddr_un *address, struct hearth_error *err
     return fd;
 }
 
-int os_listen_unix(const char *path, struct os_socket_file **out, struct hearth_error *err)
+static int unix_address(const char *path, struct sockaddr_un *out, struct hearth_error *err)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     size_t size = strlen(path);
-    if (size == 0 || size >= sizeof address.sun_path)
+    if (size == 0 || size >= sizeof out->sun_path)
         return error_set(err, HEARTH_E_ARGUMENT,
                          "a socket's path has 1 to %zu bytes, this one has %zu",
-                         sizeof address.sun_path - 1, size);
-    memcpy(address.sun_path, path, size + 1);
+                         sizeof out->sun_path - 1, size);
+    *out = (struct sockaddr_un){.sun_family = AF_UNIX};
+    memcpy(out->sun_path, path, size + 1);
+    return 0;
+}
+
+int os_listen_unix(const char *path, struct os_socket_file **out, struct hearth_error *err)
+{
+    struct sockaddr_un address;
+    if (unix_address(path, &address, err))
+        return HEARTH_E_ARGUMENT;
     struct os_socket_file *file = MEM_NEW(struct os_socket_file);
     if (!file)
         return error_set(err, HEARTH_E_MEMORY, "no memory for a socket");
-    memcpy(file->path, path, size + 1);
+    memcpy(file->path, address.sun_path, sizeof file->path);
     file->lock = lock_socket_file(path, err);
     int status = file->lock < 0 ? file->lock : remove_stale_socket(&address, err);
     int fd = status ? status : bind_unix(&address, err);
@@ -204,6 +213,30 @@ void os_socket_file_remove(struct os_socket_file *file)
     unlink(file->path);
     close(file->lock);
     mem_free(file);
+}
+
+int os_connect_unix(const char *path, uint64_t ns, struct hearth_error *err)
+{
+    struct sockaddr_un address;
+    if (unix_address(path, &address, err))
+        return HEARTH_E_ARGUMENT;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return error_set(err, HEARTH_E_IO, "no socket: %s", strerror(errno));
+    uint64_t begin = os_monotonic_ns();
+    while (connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) {
+        int cause = errno;
+        /* the queue of those who wait is full, and nothing tells when it no longer is */
+        if ((cause == EAGAIN || cause == EINTR) && os_monotonic_ns() - begin < ns) {
+            poll(NULL, 0, CONNECT_LOOK_MS);
+            continue;
+        }
+        close(fd);
+        bool nobody = cause == ENOENT || cause == ENOTDIR || cause == ECONNREFUSED;
+        return error_set(err, nobody ? HEARTH_E_MISSING : HEARTH_E_IO, "%s: %s", path,
+                         cause == EAGAIN ? "too many wait there" : strerror(cause));
+    }
+    return fd;
 }
 
 /* ---- all sockets ---- */

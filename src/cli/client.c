@@ -4,20 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <curl/curl.h>
-
 #include "base/memory.h"
 #include "base/os.h"
+#include "cli/client_http.h"
 
 #define REPLY_MAX ((size_t)256 << 20)
 #define EVENT_MAX ((size_t)64 << 20)
-#define CONNECT_MS 5000L
 #define GONE_LOOK_NS 20000000 /* between two looks whether the daemon has ended */
-#define LOOK_MS 100           /* between two looks for Ctrl-C */
 
 struct client {
-    CURL *curl;
-    CURLM *multi;
     bool (*interrupted)(void); /* may be NULL */
     char socket[STATE_PATH_BYTES];
 };
@@ -27,7 +22,6 @@ struct reading {
     struct client *client;
     struct buffer body, name; /* of the reply, or of the event that is being read */
     bool events;              /* it answers with events, not with one body */
-    bool asked, left;
     bool (*on_event)(void *context, const char *name, const json_t *data);
     bool (*on_text)(void *context, struct text bytes); /* of an answer that is no JSON */
     void *context;
@@ -66,10 +60,6 @@ int client_open(const struct client_settings *settings, struct client **out,
     if (!client)
         return error_set(err, HEARTH_E_MEMORY, "no memory for a connection");
     int status = client_socket_path(settings, client->socket, err);
-    client->curl = status ? NULL : curl_easy_init();
-    client->multi = status ? NULL : curl_multi_init();
-    if (!status && (!client->curl || !client->multi))
-        status = error_set(err, HEARTH_E_MEMORY, "no memory for a connection");
     json_t *reply = NULL;
     if (!status) /* who listens is asked, so that a dead socket counts as none */
         status = client_call(client, "GET", "/hearth/v1/status", NULL, &reply, err);
@@ -83,12 +73,6 @@ int client_open(const struct client_settings *settings, struct client **out,
 
 void client_close(struct client *client)
 {
-    if (!client)
-        return;
-    if (client->curl)
-        curl_easy_cleanup(client->curl);
-    if (client->multi)
-        curl_multi_cleanup(client->multi);
     mem_free(client);
 }
 
@@ -159,33 +143,23 @@ static bool read_events(struct reading *reading, struct text bytes)
             return false;
         if (!end)
             return true;
-        if (!end_line(reading)) {
-            reading->left = true;
+        if (!end_line(reading))
             return false;
-        }
         bytes = (struct text){end + 1, bytes.size - size - 1};
     }
     return true;
 }
 
-static bool is_type(const struct reading *reading, const char *wanted)
+static bool on_bytes(void *context, const struct client_answer *answer, struct text bytes)
 {
-    const char *type = NULL;
-    curl_easy_getinfo(reading->client->curl, CURLINFO_CONTENT_TYPE, &type);
-    return type && strncmp(type, wanted, strlen(wanted)) == 0;
-}
-
-static size_t on_bytes(char *bytes, size_t one, size_t count, void *context)
-{
+    static const char events[] = "text/event-stream";
     struct reading *reading = context;
-    struct text text = {bytes, one * count};
-    if (!reading->asked) {
-        reading->asked = true;
-        reading->events = reading->on_event && is_type(reading, "text/event-stream");
-    }
-    bool fine =
-        reading->events ? read_events(reading, text) : buffer_append_text(&reading->body, text);
-    return fine ? text.size : 0;
+    reading->events = reading->on_event && strncmp(answer->type, events, sizeof events - 1) == 0;
+    if (reading->events)
+        return read_events(reading, bytes);
+    if (!reading->on_text || answer->status >= 300)
+        return buffer_append_text(&reading->body, bytes);
+    return reading->on_text(reading->context, bytes);
 }
 
 /* ---- a request ---- */
@@ -197,7 +171,7 @@ static const char *sentence_of(const json_t *reply)
     return sentence ? sentence : json_string_value(json_object_get(error, "message"));
 }
 
-static int code_of(long status)
+static int code_of(int status)
 {
     return status == 404   ? HEARTH_E_MISSING
            : status == 409 ? HEARTH_E_STATE
@@ -206,29 +180,30 @@ static int code_of(long status)
                            : HEARTH_E_ARGUMENT;
 }
 
-static int conclude(struct reading *reading, CURLcode code, json_t **reply,
-                    struct hearth_error *err)
+/* Why there is no whole answer. */
+static int explain(const struct reading *reading, int status, struct hearth_error *err)
 {
-    long status = 0;
-    struct client *client = reading->client;
-    curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (reading->left)
-        return error_set(err, HEARTH_E_CANCELLED, "interrupted");
-    if (code == CURLE_COULDNT_CONNECT)
+    if (status == HEARTH_E_MISSING)
         return error_set(err, HEARTH_E_MISSING,
                          "no daemon is running (hearth serve starts one; --socket says where it "
                          "listens)");
-    if (code != CURLE_OK)
-        return error_set(err, HEARTH_E_IO, "the daemon did not answer: %s",
-                         curl_easy_strerror(code));
-    if (reading->events)
+    if (reading->body.failed || reading->name.failed || reading->line.failed)
+        return error_set(err, HEARTH_E_LIMIT, "the daemon's answer is too long");
+    return status == HEARTH_E_CANCELLED ? status
+                                        : error_prefix(err, status, "the daemon did not answer");
+}
+
+static int conclude(const struct reading *reading, const struct client_answer *answer,
+                    json_t **reply, struct hearth_error *err)
+{
+    if (reading->events || (reading->on_text && answer->status < 300))
         return 0;
     json_t *object = reading->body.size > 0 ? json_loadb(reading->body.data, reading->body.size,
                                                          JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL)
                                             : json_null();
     int result = 0;
-    if (status >= 300)
-        result = error_set(err, code_of(status), "%s",
+    if (answer->status >= 300)
+        result = error_set(err, code_of(answer->status), "%s",
                            sentence_of(object) ? sentence_of(object) : "the daemon refused");
     else if (!object)
         result = error_set(err, HEARTH_E_FORMAT, "the daemon's answer is not JSON");
@@ -238,68 +213,31 @@ static int conclude(struct reading *reading, CURLcode code, json_t **reply,
     return result;
 }
 
-/* curl_easy_perform that can be interrupted. */
-static CURLcode transfer(struct reading *reading)
-{
-    struct client *client = reading->client;
-    CURLcode code = CURLE_RECV_ERROR;
-    int running = 1, left;
-    if (curl_multi_add_handle(client->multi, client->curl) != CURLM_OK)
-        return CURLE_OUT_OF_MEMORY;
-    while (running && !reading->left) {
-        if (curl_multi_perform(client->multi, &running) != CURLM_OK)
-            break;
-        if (client->interrupted && client->interrupted())
-            reading->left = true;
-        else if (running)
-            curl_multi_poll(client->multi, NULL, 0, LOOK_MS, NULL);
-    }
-    for (CURLMsg *said; (said = curl_multi_info_read(client->multi, &left)) != NULL;) {
-        if (said->msg == CURLMSG_DONE)
-            code = said->data.result;
-    }
-    curl_multi_remove_handle(client->multi, client->curl);
-    return code;
-}
-
 static int perform(struct reading *reading, const char *method, const char *path,
                    const json_t *body, json_t **reply, struct hearth_error *err)
 {
-    CURL *curl = reading->client->curl;
-    struct curl_slist *headers = NULL;
-    struct buffer url;
     char *json = body ? json_dumps(body, JSON_COMPACT) : NULL;
-    buffer_init(&url, 1 << 16);
+    if (body && !json)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for a request");
+    const struct client_question question = {
+        .socket = reading->client->socket,
+        .method = method,
+        .path = path,
+        .body = json ? text_of(json) : (struct text){NULL, 0},
+        .interrupted = reading->client->interrupted,
+        .on_bytes = on_bytes,
+        .context = reading,
+    };
+    struct client_answer answer;
     buffer_init(&reading->body, reading->on_event ? EVENT_MAX : REPLY_MAX);
     buffer_init(&reading->name, 256);
     buffer_init(&reading->line, EVENT_MAX);
-    buffer_format(&url, "http://localhost%s", path);
-    headers = curl_slist_append(headers, "Content-Type: application/json");
-    int status = 0;
-    if (url.failed || !headers || (body && !json)) {
-        status = error_set(err, HEARTH_E_MEMORY, "no memory for a request");
-    } else {
-        curl_easy_reset(curl);
-        curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, reading->client->socket);
-        curl_easy_setopt(curl, CURLOPT_URL, url.data);
-        curl_easy_setopt(curl, CURLOPT_PROXY, "");
-        curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-        curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-        curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_bytes);
-        curl_easy_setopt(curl, CURLOPT_WRITEDATA, reading);
-        if (json) {
-            curl_easy_setopt(curl, CURLOPT_POSTFIELDS, json);
-            curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-        }
-        curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
-        status = conclude(reading, transfer(reading), reply, err);
-    }
-    curl_slist_free_all(headers);
+    int status = client_ask(&question, &answer, err);
+    status = status ? explain(reading, status, err) : conclude(reading, &answer, reply, err);
     free(json);
     buffer_finish(&reading->line);
     buffer_finish(&reading->name);
     buffer_finish(&reading->body);
-    buffer_finish(&url);
     return status;
 }
 

@@ -2,18 +2,19 @@
 
 #include <string.h>
 
-#include <curl/curl.h>
 #include <event2/event.h>
 
 #include "base/buffer.h"
 #include "base/memory.h"
+#include "server/libcurl.h"
 
 #define HELD_MAX ((size_t)64 << 10)
 #define SECOND UINT64_C(1000000000)
 
 struct fetcher {
     struct event_base *base;
-    CURLM *multi;
+    struct libcurl curl;
+    CURLM *multi;          /* NULL until there is the first fetch */
     struct event *timer;   /* libcurl's */
     struct event *deliver; /* calls back */
     struct fetch *first;
@@ -55,8 +56,8 @@ static void leave_multi(struct fetch *fetch)
 {
     if (!fetch->easy)
         return;
-    curl_multi_remove_handle(fetch->fetcher->multi, fetch->easy);
-    curl_easy_cleanup(fetch->easy);
+    fetch->fetcher->curl.multi_remove_handle(fetch->fetcher->multi, fetch->easy);
+    fetch->fetcher->curl.easy_cleanup(fetch->easy);
     fetch->easy = NULL;
     event_del(fetch->limit);
 }
@@ -73,7 +74,8 @@ static void free_fetch(struct fetch *fetch)
         fetch->next->previous = fetch->previous;
     if (fetch->limit)
         event_free(fetch->limit);
-    curl_slist_free_all(fetch->headers);
+    if (fetch->headers)
+        fetcher->curl.slist_free_all(fetch->headers);
     buffer_finish(&fetch->held);
     mem_free(fetch);
 }
@@ -98,12 +100,13 @@ static void on_limit(evutil_socket_t fd, short what, void *context)
 
 static void note_answer(struct fetch *fetch)
 {
+    const struct libcurl *curl = &fetch->fetcher->curl;
     long status = 0;
     curl_off_t after = 0;
     const char *type = NULL;
-    curl_easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
-    curl_easy_getinfo(fetch->easy, CURLINFO_RETRY_AFTER, &after);
-    curl_easy_getinfo(fetch->easy, CURLINFO_CONTENT_TYPE, &type);
+    curl->easy_getinfo(fetch->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl->easy_getinfo(fetch->easy, CURLINFO_RETRY_AFTER, &after);
+    curl->easy_getinfo(fetch->easy, CURLINFO_CONTENT_TYPE, &type);
     static const char stream[] = "text/event-stream";
     fetch->answer.status = (int)status;
     fetch->answer.retry_after_s = after > 0 && after < UINT32_MAX ? (uint32_t)after : 0;
@@ -113,11 +116,12 @@ static void note_answer(struct fetch *fetch)
 
 static void finish_by_code(struct fetch *fetch, CURLcode code)
 {
+    const struct libcurl *curl = &fetch->fetcher->curl;
     curl_off_t connected = 0;
-    curl_easy_getinfo(fetch->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
+    curl->easy_getinfo(fetch->easy, CURLINFO_PRETRANSFER_TIME_T, &connected);
     if (!fetch->begun) /* an answer without a body */
         note_answer(fetch);
-    const char *cause = fetch->error[0] ? fetch->error : curl_easy_strerror(code);
+    const char *cause = fetch->error[0] ? fetch->error : curl->easy_strerror(code);
     if (code == CURLE_OK)
         finish(fetch, FETCH_WHOLE, "");
     else if (connected == 0) /* no byte of the request has been sent */
@@ -130,11 +134,11 @@ static void take_messages(struct fetcher *fetcher)
 {
     CURLMsg *message;
     int left;
-    while ((message = curl_multi_info_read(fetcher->multi, &left))) {
+    while ((message = fetcher->curl.multi_info_read(fetcher->multi, &left))) {
         struct fetch *fetch = NULL;
         if (message->msg == CURLMSG_DONE) {
             CURLcode code = message->data.result;
-            curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&fetch);
+            fetcher->curl.easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&fetch);
             finish_by_code(fetch, code);
         }
     }
@@ -145,7 +149,7 @@ static void take_messages(struct fetcher *fetcher)
 static void act(struct fetcher *fetcher, curl_socket_t fd, int events)
 {
     int running;
-    curl_multi_socket_action(fetcher->multi, fd, events, &running);
+    fetcher->curl.multi_socket_action(fetcher->multi, fd, events, &running);
     take_messages(fetcher);
 }
 
@@ -177,11 +181,11 @@ static int watch_socket(CURL *easy, curl_socket_t fd, int what, void *context, v
         if (!event || event_add(event, NULL) != 0) {
             if (event)
                 event_free(event);
-            curl_multi_assign(fetcher->multi, fd, NULL);
+            fetcher->curl.multi_assign(fetcher->multi, fd, NULL);
             return -1;
         }
     }
-    curl_multi_assign(fetcher->multi, fd, event);
+    fetcher->curl.multi_assign(fetcher->multi, fd, event);
     return 0;
 }
 
@@ -255,7 +259,7 @@ static void deliver_one(struct fetch *fetch)
     if (fetch->stopped && !fetch->paused && fetch->easy) {
         fetch->stopped = false;
         set_timer(fetch->limit, fetch->options.idle_ns);
-        curl_easy_pause(fetch->easy, CURLPAUSE_CONT); /* may fill `held` again */
+        fetch->fetcher->curl.easy_pause(fetch->easy, CURLPAUSE_CONT); /* may fill `held` again */
     }
     if (fetch->finished && fetch->held.size == 0 && !fetch->paused)
         end(fetch);
@@ -265,14 +269,15 @@ static void destroy_now(struct fetcher *fetcher)
 {
     while (fetcher->first)
         free_fetch(fetcher->first);
-    if (fetcher->multi)
-        curl_multi_cleanup(fetcher->multi);
+    if (fetcher->multi) {
+        fetcher->curl.multi_cleanup(fetcher->multi);
+        fetcher->curl.global_cleanup();
+    }
     if (fetcher->timer)
         event_free(fetcher->timer);
     if (fetcher->deliver)
         event_free(fetcher->deliver);
     mem_free(fetcher);
-    curl_global_cleanup();
 }
 
 static void on_deliver(evutil_socket_t fd, short what, void *context)
@@ -298,27 +303,36 @@ static void on_deliver(evutil_socket_t fd, short what, void *context)
 
 int fetcher_create(struct event_base *base, struct fetcher **out, struct hearth_error *err)
 {
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != 0)
-        return error_set(err, HEARTH_E_UNSUPPORTED, "libcurl cannot be used");
     struct fetcher *fetcher = MEM_NEW(struct fetcher);
-    if (!fetcher) {
-        curl_global_cleanup();
+    if (!fetcher)
         return error_set(err, HEARTH_E_MEMORY, "no memory for connections to other servers");
-    }
     fetcher->base = base;
-    fetcher->multi = curl_multi_init();
     fetcher->timer = evtimer_new(base, on_multi_timer, fetcher);
     fetcher->deliver = evtimer_new(base, on_deliver, fetcher);
-    if (!fetcher->multi || !fetcher->timer || !fetcher->deliver) {
+    if (!fetcher->timer || !fetcher->deliver) {
         destroy_now(fetcher);
         return error_set(err, HEARTH_E_MEMORY, "no memory for connections to other servers");
     }
-    curl_multi_setopt(fetcher->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_SOCKETDATA, fetcher);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_TIMERFUNCTION, set_multi_timer);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_TIMERDATA, fetcher);
-    curl_multi_setopt(fetcher->multi, CURLMOPT_MAXCONNECTS, 8L);
     *out = fetcher;
+    return 0;
+}
+
+static int begin_multi(struct fetcher *fetcher, struct hearth_error *err)
+{
+    int status = fetcher->multi ? 0 : libcurl_open(&fetcher->curl, err);
+    if (status || fetcher->multi)
+        return status;
+    const struct libcurl *curl = &fetcher->curl;
+    fetcher->multi = curl->multi_init();
+    if (!fetcher->multi) {
+        curl->global_cleanup();
+        return error_set(err, HEARTH_E_MEMORY, "no memory for connections to other servers");
+    }
+    curl->multi_setopt(fetcher->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+    curl->multi_setopt(fetcher->multi, CURLMOPT_SOCKETDATA, fetcher);
+    curl->multi_setopt(fetcher->multi, CURLMOPT_TIMERFUNCTION, set_multi_timer);
+    curl->multi_setopt(fetcher->multi, CURLMOPT_TIMERDATA, fetcher);
+    curl->multi_setopt(fetcher->multi, CURLMOPT_MAXCONNECTS, 8L);
     return 0;
 }
 
@@ -332,74 +346,108 @@ void fetcher_destroy(struct fetcher *fetcher)
         destroy_now(fetcher);
 }
 
-static bool part_is(CURLU *url, CURLUPart part, const char *a, const char *b)
+/* Leaves `rest` behind the bytes at its beginning that are letters, digits or one of `others`; how
+ * many they were. */
+static size_t skip(const char **rest, const char *others)
 {
-    char *value = NULL;
-    bool is = curl_url_get(url, part, &value, 0) == CURLUE_OK
-                  ? (a && strcmp(value, a) == 0) || (b && strcmp(value, b) == 0)
-                  : !a;
-    curl_free(value);
-    return is;
+    const char *begin = *rest;
+    for (; **rest; ++*rest) {
+        char c = **rest, letter = (char)(c | 0x20);
+        if (!(letter >= 'a' && letter <= 'z') && !(c >= '0' && c <= '9') && !strchr(others, c))
+            break;
+    }
+    return (size_t)(*rest - begin);
 }
 
+static bool skip_host(const char **rest)
+{
+    if (**rest != '[')
+        return skip(rest, "-._") > 0;
+    ++*rest;
+    return skip(rest, ":.") > 0 && *(*rest)++ == ']';
+}
+
+static bool skip_port(const char **rest)
+{
+    long port = 0;
+    if (**rest != ':')
+        return true;
+    for (++*rest; **rest >= '0' && **rest <= '9' && port <= UINT16_MAX; ++*rest)
+        port = 10 * port + (**rest - '0');
+    return port > 0 && port <= UINT16_MAX;
+}
+
+/* Only what all who read addresses read alike. */
 int fetch_check_url(const char *text, struct hearth_error *err)
 {
-    CURLU *url = curl_url();
-    bool good =
-        url && curl_url_set(url, CURLUPART_URL, text, 0) == CURLUE_OK &&
-        part_is(url, CURLUPART_SCHEME, "http", "https") &&
-        part_is(url, CURLUPART_USER, NULL, NULL) && part_is(url, CURLUPART_PASSWORD, NULL, NULL) &&
-        part_is(url, CURLUPART_QUERY, NULL, NULL) && part_is(url, CURLUPART_FRAGMENT, NULL, NULL);
-    curl_url_cleanup(url);
-    return good ? 0
-                : error_set(err, HEARTH_E_ARGUMENT,
-                            "a server's address is http:// or https://, a host, and perhaps a port "
-                            "and a path, like http://host:8000/v1");
+    static const char path[] = "/-._~%!$&'()*+,;=:@";
+    const char *rest = text;
+    bool good = false;
+    if (evutil_ascii_strncasecmp(text, "http://", 7) == 0)
+        rest += 7;
+    else if (evutil_ascii_strncasecmp(text, "https://", 8) == 0)
+        rest += 8;
+    if (rest > text && skip_host(&rest) && skip_port(&rest)) {
+        good = *rest == '/' || *rest == '\0';
+        skip(&rest, path);
+    }
+    return good && *rest == '\0'
+               ? 0
+               : error_set(err, HEARTH_E_ARGUMENT,
+                           "a server's address is http:// or https://, a host, and perhaps a port "
+                           "and a path, like http://host:8000/v1");
 }
 
 /* Headers, of which the key must not appear in anything that is written anywhere. */
 static bool set_headers(struct fetch *fetch, const char *key)
 {
+    const struct libcurl *curl = &fetch->fetcher->curl;
     /* without the last one libcurl waits up to a second before it sends a large body */
     static const char *const lines[] = {"Content-Type: application/json",
                                         "Accept: text/event-stream, application/json", "Expect:"};
     for (size_t i = 0; i < sizeof lines / sizeof *lines; i++) {
-        struct curl_slist *more = curl_slist_append(fetch->headers, lines[i]);
+        struct curl_slist *more = curl->slist_append(fetch->headers, lines[i]);
         if (!more)
             return false;
         fetch->headers = more;
     }
-    return curl_easy_setopt(fetch->easy, CURLOPT_HTTPHEADER, fetch->headers) == CURLE_OK &&
-           (!key || (curl_easy_setopt(fetch->easy, CURLOPT_HTTPAUTH, CURLAUTH_BEARER) == CURLE_OK &&
-                     curl_easy_setopt(fetch->easy, CURLOPT_XOAUTH2_BEARER, key) == CURLE_OK));
+    return curl->easy_setopt(fetch->easy, CURLOPT_HTTPHEADER, fetch->headers) == CURLE_OK &&
+           (!key ||
+            (curl->easy_setopt(fetch->easy, CURLOPT_HTTPAUTH, (long)CURLAUTH_BEARER) == CURLE_OK &&
+             curl->easy_setopt(fetch->easy, CURLOPT_XOAUTH2_BEARER, key) == CURLE_OK));
 }
 
 static bool set_options(struct fetch *fetch, const struct fetch_options *options)
 {
+    const struct libcurl *curl = &fetch->fetcher->curl;
     CURL *easy = fetch->easy;
-    bool good = curl_easy_setopt(easy, CURLOPT_URL, options->url) == CURLE_OK &&
-                curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
-                curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1) == CURLE_OK &&
-                set_headers(fetch, options->key);
+    bool good =
+        curl->easy_setopt(easy, CURLOPT_URL, options->url) == CURLE_OK &&
+        curl->easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https") == CURLE_OK &&
+        curl->easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1) == CURLE_OK &&
+        set_headers(fetch, options->key);
     if (good && options->body.data)
-        good = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
-                                (curl_off_t)options->body.size) == CURLE_OK &&
-               curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, options->body.data) == CURLE_OK;
-    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L); /* a key goes where it was meant to go */
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
-    curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(options->connect_ns / 1000000));
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, fetch);
-    curl_easy_setopt(easy, CURLOPT_PRIVATE, fetch);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, fetch->error);
+        good = curl->easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                                 (curl_off_t)options->body.size) == CURLE_OK &&
+               curl->easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, options->body.data) == CURLE_OK;
+    curl->easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L); /* a key goes where it was meant to go */
+    curl->easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl->easy_setopt(easy, CURLOPT_NOPROXY, "localhost,127.0.0.1,::1");
+    curl->easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl->easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(options->connect_ns / 1000000));
+    curl->easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl->easy_setopt(easy, CURLOPT_WRITEDATA, fetch);
+    curl->easy_setopt(easy, CURLOPT_PRIVATE, fetch);
+    curl->easy_setopt(easy, CURLOPT_ERRORBUFFER, fetch->error);
     return good;
 }
 
 int fetch_start(struct fetcher *fetcher, const struct fetch_options *options, struct fetch **out,
                 struct hearth_error *err)
 {
+    int status = begin_multi(fetcher, err);
+    if (status)
+        return status;
     struct fetch *fetch = MEM_NEW(struct fetch);
     if (!fetch)
         return error_set(err, HEARTH_E_MEMORY, "no memory for a request to another server");
@@ -413,9 +461,9 @@ int fetch_start(struct fetcher *fetcher, const struct fetch_options *options, st
         fetcher->first->previous = fetch;
     fetcher->first = fetch;
     fetch->limit = evtimer_new(fetcher->base, on_limit, fetch);
-    fetch->easy = fetch->limit ? curl_easy_init() : NULL;
+    fetch->easy = fetch->limit ? fetcher->curl.easy_init() : NULL;
     if (!fetch->easy || !set_options(fetch, options) ||
-        curl_multi_add_handle(fetcher->multi, fetch->easy) != CURLM_OK) {
+        fetcher->curl.multi_add_handle(fetcher->multi, fetch->easy) != CURLM_OK) {
         free_fetch(fetch);
         return error_set(err, HEARTH_E_MEMORY, "no memory for a request to another server");
     }

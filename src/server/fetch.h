@@ -49,6 +49,7 @@ struct fetch_options {
     void *context;
 };
 
+/* HEARTH_E_IO where there is no libcurl. */
 int fetch_start(struct fetcher *fetcher, const struct fetch_options *options, struct fetch **out,
                 struct hearth_error *err);
 /* Holds back what comes: at most 64 KiB here, the rest in the system and on the other side. */

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from serving import (HEARTH, MODEL, NAME, SANITIZED, Daemon, check, children, is_alive, run_tests,
+from serving import (HEARTH, MODEL, NAME, SANITIZED, SLOW, Daemon, check, children, is_alive, run_tests,
                      ticks, together, user)
 
 LONG = "Tell me a long story about a river, and count its bridges one by one."
@@ -191,6 +191,30 @@ def test_a_second_one_says_who_holds_the_socket():
                                  "--store", store], capture_output=True, text=True, timeout=60)
         check(second.returncode == 1 and str(daemon.process.pid) in second.stderr,
               "and who holds the store", second.stderr)
+
+
+def test_commands_talk_to_it():
+    with Daemon("--models", os.path.dirname(MODEL)) as daemon:
+        def command(*words):
+            ended = subprocess.run([HEARTH, *words, "--socket", daemon.socket],
+                                   capture_output=True, text=True, timeout=SLOW)
+            return ended.returncode, ended.stdout, ended.stderr
+
+        code, out, err = command("load", NAME)
+        check(code == 0, "a model is loaded", err)
+        code, out, err = command("ps")
+        check(code == 0 and NAME in out and "loaded" in out, "and seen", (out, err))
+        code, out, err = command("status")
+        check(code == 0 and f"process {daemon.process.pid}" in out, "its state is told", (out, err))
+        code, out, err = command("logs")
+        check(code == 0 and "listening" in out and "route=/hearth/v1/status" in out,
+              "so is its log", (out, err))
+        code, out, err = command("load", "nothing")
+        check(code == 1 and "nothing" in err, "and what it refuses", (out, err))
+        code, out, err = command("stop")
+        check(code == 0 and daemon.process.wait(SLOW) == 0, "it is ended", err)
+        code, out, err = command("ps")
+        check(code == 1 and "no daemon is running" in err, "and then nobody is there", err)
 
 
 def test_a_client_that_leaves_stops_its_work():

@@ -18,6 +18,7 @@
 
 #include "base/os.h"
 #include "scripted_server.h"
+#include "server/fetch.h"
 #include "server/generation.h"
 #include "server/models.h"
 #include "server/sse.h"
@@ -685,6 +686,23 @@ static void what_it_cannot_do_is_said(void **state)
     }
 }
 
+static void addresses_are_read_strictly(void **state)
+{
+    static const char *const good[] = {"http://a",          "HTTPS://A.b-c_d:65535",
+                                       "http://[::1]:8000", "http://127.0.0.1/v1/",
+                                       "http://a/~x/a%20b", "https://a:443/(x);y=@1"};
+    static const char *const bad[] = {
+        "http://a b/",    "http://a\\b/",   "http://a\n/",  "http://a:0",
+        "http://a:65536", "http://a:/",     "http://a:1:2", "http://[::1",
+        "http://[]/",     "http://[::1]x/", "http:///x",    "http://a/\xc3\xa4",
+        "http://user@a/", "http:/a",        "http://a/ ",   "http://a:00000080x"};
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_int_equal(fetch_check_url(good[i], NULL), 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(fetch_check_url(bad[i], NULL), HEARTH_E_ARGUMENT);
+}
+
 static void it_drains_and_keeps_to_its_time(void **state)
 {
     static const char *const answers[] = {STREAM SAY("a") "\1" SAY("b") FINISH DONE,
@@ -877,6 +895,7 @@ int main(void)
         OVER_HTTP(who_is_paused_hears_nothing_and_loses_nothing),
         OVER_HTTP(vectors_come_in_their_order),
         OVER_HTTP(what_it_cannot_do_is_said),
+        cmocka_unit_test(addresses_are_read_strictly),
         OVER_HTTP(it_drains_and_keeps_to_its_time),
         OVER_HTTP(what_is_in_the_list_is_given_to_the_models),
         cmocka_unit_test(events_do_not_depend_on_how_they_are_cut),
