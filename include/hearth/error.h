@@ -29,7 +29,9 @@ extern "C" {
     X(CANCELLED, -8, "the call was cancelled")                                                     \
     X(NUMERIC, -9, "a computation gave no number")                                                 \
     X(TEMPLATE, -10, "a chat template raised an error")                                            \
-    X(STATE, -11, "the object is not in the state that the call needs")
+    X(STATE, -11, "the object is not in the state that the call needs")                            \
+    X(CRASHED, -12, "the process that was at work on it ended")                                    \
+    X(CHANGED, -13, "a file changed while it was in use")
 
 enum hearth_status {
     HEARTH_OK = 0,

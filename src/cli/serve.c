@@ -29,7 +29,7 @@ struct serve_settings {
     const char *host, *key_file, *upstreams;
     struct client_settings client; /* its socket */
     struct state_settings state;
-    bool no_tcp, no_socket, no_store, ollama, lmstudio, verbose;
+    bool no_tcp, no_socket, no_store, ollama, lmstudio, allow_paths, verbose;
     int32_t lifeline_fd;
 };
 
@@ -68,6 +68,8 @@ static const char *check(const struct serve_settings *settings)
         return "--hang-time takes more than 0; never: for ever";
     if (settings->no_tcp && (settings->ollama || settings->lmstudio))
         return "--no-tcp excludes --ollama and --lmstudio";
+    if (settings->allow_paths && !settings->key_file)
+        return "--allow-paths needs --key-file";
     if (!os_address_is_loopback(settings->host) && !settings->key_file && !settings->no_tcp)
         return "--host with an address that others can reach needs --key-file";
     return NULL;
@@ -166,6 +168,7 @@ static int prepare(struct serving *serving, struct hearth_error *err)
         .origin_count = settings->origins.count,
         .hosts = settings->hosts.items,
         .host_count = settings->hosts.count,
+        .allow_paths = settings->allow_paths,
         .lifeline_fd = settings->lifeline_fd,
         .drain_ns = settings->drain_ns,
         .log_json = settings->log_format == 1,
@@ -374,6 +377,12 @@ static const struct option serve_options[] = {
      .offset = AT(hosts),
      .topic = "Network",
      .help = "A name that requests may be sent to, besides loopback ones. It may be repeated."},
+    {.name = "allow-paths",
+     .type = OPTION_FLAG,
+     .offset = AT(allow_paths),
+     .topic = "Network",
+     .help = "Who has a key may make model files known by their paths, as clients of the socket "
+             "may."},
     STATE_OPTION(AT(state)),
     {.name = "no-store",
      .type = OPTION_FLAG,

@@ -59,6 +59,9 @@ struct backend_calls {
                 struct hearth_error *err);
     /* Its end is not told: nothing is called back for it any more. */
     void (*abandon)(struct backend *backend, struct backend_job *job);
+    /* Its end comes soon, with what there was of it and HEARTH_STOP_CANCELLED. False where nothing
+     * has begun, or the backend cannot do that: then it is abandoned. May be NULL. */
+    bool (*cancel)(struct backend *backend, struct backend_job *job);
     void (*pause)(struct backend *backend, struct backend_job *job, bool pause);
 
     void (*threads)(struct backend *backend, unsigned threads); /* compute with so many */

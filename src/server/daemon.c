@@ -167,6 +167,8 @@ static void set_access(struct life *life)
     };
     life->local = life->access;
     life->local.any_host = true;
+    life->local.names_paths = true; /* it is for the user alone, who can open files anyway */
+    life->access.names_paths = options->allow_paths;
 }
 
 static const char *method_name(enum http_method method)

@@ -14,6 +14,7 @@
 #include "server/models.h"
 
 struct event_base;
+struct prompt;
 
 struct daemon_options {
     struct models_options models; /* store, log, metrics and events are the daemon's to fill */
@@ -27,6 +28,7 @@ struct daemon_options {
     const char *key_file; /* NULL: no keys */
     const char *const *origins, *const *hosts;
     size_t origin_count, host_count;
+    bool allow_paths;           /* clients by TCP may add models by their path, too */
     const char *upstreams_path; /* JSON, as `hearth upstream` writes it; NULL: none */
     int lifeline_fd;            /* ends with it; -1: none */
     uint64_t drain_ns;          /* that answers may take when the daemon ends */
@@ -51,6 +53,7 @@ struct daemon {
     int64_t started_unix;
     uint16_t port;
     bool draining;
+    struct prompt *prompts; /* that are being answered (hearth_api_prompt.c) */
 };
 
 /* Runs until a signal (SIGTERM and SIGINT drain; a second one ends at once), the end of the
@@ -83,6 +86,8 @@ bool dialect_query(const struct http_request *request, const char *name, struct 
 /* An error as the clients of a path expect it: OpenAI's object, or Ollama's text. `param` may be
  * NULL. */
 json_t *dialect_error(struct text path, int status, const char *param, const char *sentence);
+/* The same of a refusal, with a `reason` where the shape has room: its code's name, as "memory". */
+json_t *dialect_error_of(struct text path, const struct refusal *refusal);
 void dialect_error_body(void *context, struct text path, int status, const char *sentence,
                         struct buffer *body);
 void dialect_refuse(struct http_exchange *exchange, const struct refusal *refusal);

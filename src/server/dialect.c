@@ -145,6 +145,44 @@ json_t *dialect_error(struct text path, int status, const char *param, const cha
                      status);
 }
 
+/* What a program can tell errors apart by: the name of the code, in small letters. */
+static const char *reason_of(int code)
+{
+    static const struct {
+        int code;
+        const char *name;
+    } names[] = {
+        {HEARTH_E_ARGUMENT, "argument"},
+        {HEARTH_E_MEMORY, "memory"},
+        {HEARTH_E_IO, "io"},
+        {HEARTH_E_FORMAT, "format"},
+        {HEARTH_E_UNSUPPORTED, "unsupported"},
+        {HEARTH_E_LIMIT, "limit"},
+        {HEARTH_E_MISSING, "missing"},
+        {HEARTH_E_CANCELLED, "cancelled"},
+        {HEARTH_E_NUMERIC, "numeric"},
+        {HEARTH_E_TEMPLATE, "template"},
+        {HEARTH_E_STATE, "state"},
+        {HEARTH_E_CRASHED, "crashed"},
+        {HEARTH_E_CHANGED, "changed"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (names[i].code == code)
+            return names[i].name;
+    }
+    return NULL;
+}
+
+json_t *dialect_error_of(struct text path, const struct refusal *refusal)
+{
+    json_t *json = dialect_error(path, refusal->status, refusal->param, refusal->error.text);
+    const char *reason = reason_of(refusal->error.code);
+    json_t *error = json_object_get(json, "error");
+    if (reason && json_is_object(error))
+        json_object_set_new(error, "reason", json_string(reason));
+    return json;
+}
+
 void dialect_error_body(void *context, struct text path, int status, const char *sentence,
                         struct buffer *body)
 {
@@ -158,6 +196,5 @@ void dialect_error_body(void *context, struct text path, int status, const char 
 void dialect_refuse(struct http_exchange *exchange, const struct refusal *refusal)
 {
     struct text path = http_exchange_request(exchange)->path;
-    dialect_respond_json(exchange, refusal->status,
-                         dialect_error(path, refusal->status, refusal->param, refusal->error.text));
+    dialect_respond_json(exchange, refusal->status, dialect_error_of(path, refusal));
 }

@@ -32,7 +32,7 @@ struct generation {
     uint64_t started_ns, load_ns, told_ns;
     struct refusal refusal;
     bool streams; /* and is counted as such */
-    bool paused;
+    bool paused, cancelled;
     bool over; /* nothing more is told but the end */
     uint32_t count;
     struct generation_choice choices[];
@@ -272,8 +272,10 @@ static void count_tokens(struct generation *generation, const struct work_end *e
 
 /* An answer that reached the end of the context is one, and ended by its length; a prompt that
  * found no room for an answer is an error. */
-static bool is_failure(struct work_end *end)
+static bool is_failure(const struct generation *generation, struct work_end *end)
 {
+    if (generation->cancelled && end->stop == HEARTH_STOP_CANCELLED)
+        return false;
     if (end->stop == HEARTH_STOP_ERROR && end->code == HEARTH_E_LIMIT && end->answer_tokens > 0)
         end->stop = HEARTH_STOP_CONTEXT;
     return end->stop >= HEARTH_STOP_CANCELLED ||
@@ -304,7 +306,7 @@ static void on_end(void *context, const struct work_end *end)
         return;
     if (!generation_choice_end(choice, end)) {
         fail_without_memory(generation);
-    } else if (is_failure(&choice->end)) {
+    } else if (is_failure(generation, &choice->end)) {
         struct generation_piece piece;
         if (!generation->request.whole && generation_choice_piece(choice, &piece) &&
             generation->listener.on_piece) {
@@ -315,6 +317,28 @@ static void on_end(void *context, const struct work_end *end)
     } else {
         count_tokens(generation, end);
         tell(generation);
+    }
+}
+
+void generation_cancel(struct generation *generation)
+{
+    static const struct hearth_error cancelled = {HEARTH_E_CANCELLED, "the answer was cancelled"};
+    struct refusal refusal;
+    bool ends = true;
+    if (generation->over || generation->cancelled)
+        return;
+    generation->cancelled = true;
+    for (uint32_t i = 0; i < generation->count; i++) {
+        struct generation_choice *choice = &generation->choices[i];
+        const struct backend *backend = generation->backend;
+        if (choice->ended)
+            continue;
+        ends = choice->job && backend->calls->cancel &&
+               backend->calls->cancel(generation->backend, choice->job) && ends;
+    }
+    if (!ends) {
+        refusal_of(&refusal, &cancelled);
+        fail(generation, &refusal);
     }
 }
 

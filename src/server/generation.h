@@ -99,6 +99,10 @@ struct generation *generation_start(struct daemon *daemon, struct http_exchange 
 void generation_wrote(struct generation *generation, bool go_on);
 
 /* For on_end: sums over the choices. */
+/* Ends it with what there is of it: the choices as HEARTH_STOP_CANCELLED, which is then no error;
+ * where nothing has begun, with a refusal. on_end comes later. */
+void generation_cancel(struct generation *generation);
+
 struct generation_totals {
     uint64_t prompt_tokens, cached_tokens, answer_tokens, reasoning_tokens;
     uint64_t load_ns, queued_ns, prompt_ns, answer_ns, total_ns;

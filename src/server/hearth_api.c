@@ -352,6 +352,7 @@ static const struct http_route routes[] = {
     {HTTP_METHOD_GET, V1 "events", events, false, false, 0},
     {HTTP_METHOD_POST, V1 "tokens", tokens, false, true, 0},
     {HTTP_METHOD_GET, V1 "models", hearth_api_models, false, false, 0},
+    {HTTP_METHOD_POST, V1 "models", hearth_api_add, false, true, 0},
     {HTTP_METHOD_GET, MODEL, hearth_api_model, false, false, 0},
     {HTTP_METHOD_POST, MODEL "/estimate", hearth_api_estimate, false, false, 0},
     {HTTP_METHOD_POST, MODEL "/load", hearth_api_load, false, false, 0},
@@ -369,6 +370,7 @@ static const struct http_route routes[] = {
     {HTTP_METHOD_POST, SESSION "/reset", hearth_api_reset, false, false, 0},
     {HTTP_METHOD_POST, SESSION "/release", hearth_api_release, false, false, 0},
     {HTTP_METHOD_POST, SESSION "/prompt", hearth_api_prompt, false, false, 0},
+    {HTTP_METHOD_POST, SESSION "/cancel", hearth_api_cancel, false, false, 0},
 };
 
 struct http_routes hearth_routes(void)
@@ -401,6 +403,9 @@ static const struct api_operation operations[] = {
      .fields = tokens_fields, .field_count = HEARTH_API_COUNT(tokens_fields), .flags = API_MODEL,
      .answer = "tokens:integer"},
     {GET, V1 "models", .summary = "All models, loaded or not", .answer = "models:array"},
+    {POST, V1 "models", .summary = "Make a model file known by its path; over the socket alone",
+     .fields = hearth_api_add_fields, .field_count = HEARTH_API_ADD_FIELDS, .flags = API_MODEL,
+     .answer = MODEL_JSON},
     {GET, MODEL, .summary = "A model, and what its file says", .flags = API_MODEL,
      .answer = MODEL_JSON ", about:object"},
     {POST, MODEL "/estimate", .summary = "What loading a model would take",
@@ -441,6 +446,8 @@ static const struct api_operation operations[] = {
      .flags = API_GENERATES | API_EVENTS,
      .answer = "session:string, model:string, text:string, reasoning:string, stop:string, "
                "usage:object, timings:object"},
+    {POST, SESSION "/cancel", .summary = "End what is being answered, with what there is of it",
+     .answer = "key:string, cancelled:boolean"},
 };
 
 struct api_operations hearth_operations(void)

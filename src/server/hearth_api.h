@@ -43,6 +43,7 @@ void hearth_api_go_on(struct hearth_api_call *call, const json_t *reply);
 
 json_t *hearth_api_use(const struct work_state *use);
 void hearth_api_models(void *context, struct http_exchange *exchange);
+void hearth_api_add(void *context, struct http_exchange *exchange);
 void hearth_api_model(void *context, struct http_exchange *exchange);
 void hearth_api_estimate(void *context, struct http_exchange *exchange);
 void hearth_api_load(void *context, struct http_exchange *exchange);
@@ -50,9 +51,11 @@ void hearth_api_unload(void *context, struct http_exchange *exchange);
 #define HEARTH_API_ESTIMATE_FIELDS 6
 #define HEARTH_API_LOAD_FIELDS 10
 #define HEARTH_API_UNLOAD_FIELDS 1
+#define HEARTH_API_ADD_FIELDS 1
 /* Those of an estimate are the first ones of a load. */
 extern const struct field hearth_api_load_fields[HEARTH_API_LOAD_FIELDS];
 extern const struct field hearth_api_unload_fields[HEARTH_API_UNLOAD_FIELDS];
+extern const struct field hearth_api_add_fields[HEARTH_API_ADD_FIELDS];
 
 /* ---- conversations (hearth_api_sessions.c) ---- */
 
@@ -94,6 +97,7 @@ enum hearth_api_session_field {
 /* ---- asking (hearth_api_prompt.c) ---- */
 
 void hearth_api_prompt(void *context, struct http_exchange *exchange);
+void hearth_api_cancel(void *context, struct http_exchange *exchange);
 #define HEARTH_API_PROMPT_FIELDS 16
 extern const struct field hearth_api_prompt_fields[HEARTH_API_PROMPT_FIELDS];
 

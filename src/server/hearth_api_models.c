@@ -153,11 +153,57 @@ void hearth_api_models(void *context, struct http_exchange *exchange)
 static struct model *named(struct daemon *daemon, struct http_exchange *exchange)
 {
     struct hearth_error error;
+    struct refusal refusal;
     struct model *model =
         models_find(daemon->models, http_exchange_request(exchange)->name, &error);
-    if (!model)
-        hearth_api_fail(exchange, &error);
+    if (!model) {
+        refusal_of(&refusal, &error);
+        snprintf(refusal.param, sizeof refusal.param, "model");
+        dialect_refuse(exchange, &refusal);
+    }
     return model;
+}
+
+/* ---- POST models ---- */
+
+struct add_fields {
+    struct text path;
+};
+const struct field hearth_api_add_fields[HEARTH_API_ADD_FIELDS] = {
+    {.name = "path",
+     .type = FIELD_TEXT,
+     .max = 4096,
+     .at = offsetof(struct add_fields, path),
+     .required = true,
+     .help = "The absolute path of a GGUF file, or of the first part of one."},
+};
+
+void hearth_api_add(void *context, struct http_exchange *exchange)
+{
+    struct daemon *daemon = context;
+    struct add_fields fields = {{NULL, 0}};
+    struct hearth_error error;
+    struct model *model;
+    struct model_info info;
+    char path[4097];
+    if (!http_exchange_access(exchange)->names_paths) {
+        http_respond_error(exchange, 403,
+                           "files can be named by their path over the daemon's own "
+                           "socket alone");
+        return;
+    }
+    json_t *body = hearth_api_body(exchange, hearth_api_add_fields, HEARTH_API_ADD_FIELDS, &fields);
+    if (!body)
+        return;
+    /* a name with NUL in it ends there, and is not found or another one that the client may name */
+    snprintf(path, sizeof path, "%.*s", (int)fields.path.size, fields.path.data);
+    if (models_add_file(daemon->models, path, &model, &error) != 0) {
+        hearth_api_fail(exchange, &error);
+    } else {
+        model_info(model, &info);
+        dialect_respond_json(exchange, 200, model_json(&info));
+    }
+    json_decref(body);
 }
 
 /* ---- GET models/{name} ---- */
@@ -343,8 +389,7 @@ static void on_ready(void *context, struct model_lease *lease, bool loaded,
     } else if (err) {
         refusal_of(&refusal, err);
         dialect_event(exchange, "error",
-                      dialect_error(http_exchange_request(exchange)->path, refusal.status, NULL,
-                                    refusal.error.text));
+                      dialect_error_of(http_exchange_request(exchange)->path, &refusal));
         http_stream_end(exchange);
     } else if (loading->stream) {
         if (!loading->begun)

@@ -94,6 +94,8 @@ const struct field hearth_api_prompt_fields[HEARTH_API_PROMPT_FIELDS] = {
 };
 
 struct prompt {
+    struct daemon *daemon;
+    struct prompt *next, **link; /* among the daemon's */
     struct http_exchange *exchange;
     struct generation *generation;
     char key[HEARTH_API_KEY_SIZE], model[256];
@@ -101,8 +103,21 @@ struct prompt {
     bool stream, begun;
 };
 
+static void enlist(struct prompt *prompt)
+{
+    prompt->link = &prompt->daemon->prompts;
+    prompt->next = *prompt->link;
+    if (prompt->next)
+        prompt->next->link = &prompt->next;
+    *prompt->link = prompt;
+}
+
 static void prompt_free(struct prompt *prompt)
 {
+    if (prompt->link)
+        *prompt->link = prompt->next;
+    if (prompt->link && prompt->next)
+        prompt->next->link = prompt->link;
     json_decref(prompt->end);
     mem_free(prompt);
 }
@@ -201,8 +216,7 @@ static void on_end(void *context, const struct generation *generation, const str
         if (!prompt->begun)
             http_stream_begin_events(exchange);
         dialect_event(exchange, error ? "error" : "end",
-                      error ? dialect_error(path, error->status, error->param, error->error.text)
-                            : end_json(prompt, generation));
+                      error ? dialect_error_of(path, error) : end_json(prompt, generation));
         http_stream_end(exchange);
     }
     prompt_free(prompt);
@@ -286,8 +300,10 @@ static void start(struct daemon *daemon, struct prompt *prompt,
     model_info(request->model, &info);
     snprintf(prompt->model, sizeof prompt->model, "%s", info.name);
     struct generation *generation = generation_start(daemon, prompt->exchange, request, &listener);
-    if (generation)
-        prompt->generation = generation;
+    if (!generation)
+        return;
+    prompt->generation = generation;
+    enlist(prompt);
 }
 
 /* Takes the prompt. */
@@ -319,6 +335,7 @@ void hearth_api_prompt(void *context, struct http_exchange *exchange)
         hearth_api_no_memory(exchange);
         return;
     }
+    prompt->daemon = context;
     prompt->exchange = exchange;
     if (hearth_api_key(exchange, prompt->key))
         body =
@@ -333,4 +350,24 @@ void hearth_api_prompt(void *context, struct http_exchange *exchange)
         prompt_free(prompt);
     }
     json_decref(body);
+}
+
+/* ---- POST sessions/{name}/cancel ---- */
+
+/* What is being answered in a conversation ends with what there is of it; whoever asked gets the
+ * end, with "cancelled" as its stop. */
+void hearth_api_cancel(void *context, struct http_exchange *exchange)
+{
+    struct daemon *daemon = context;
+    char key[HEARTH_API_KEY_SIZE];
+    bool any = false;
+    if (!hearth_api_key(exchange, key))
+        return;
+    for (struct prompt *prompt = daemon->prompts; prompt; prompt = prompt->next) {
+        if (strcmp(prompt->key, key) != 0)
+            continue;
+        any = true;
+        generation_cancel(prompt->generation);
+    }
+    dialect_respond_json(exchange, 200, json_pack("{s:s, s:b}", "key", key, "cancelled", any));
 }

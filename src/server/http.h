@@ -76,6 +76,7 @@ struct http_access {
     size_t origin_count;
     const char *const *keys; /* none: nobody needs one */
     size_t key_count;
+    bool names_paths; /* who asks may name files by their path */
 };
 
 /* ---- the server ---- */
@@ -164,6 +165,7 @@ struct http_watch {
 };
 
 const struct http_request *http_exchange_request(const struct http_exchange *exchange);
+const struct http_access *http_exchange_access(const struct http_exchange *exchange);
 void http_exchange_watch(struct http_exchange *exchange, struct http_watch watch);
 /* A header of the answer, before it begins. False where the value has control characters. */
 bool http_exchange_header(struct http_exchange *exchange, const char *name, struct text value);

@@ -22,6 +22,11 @@ const struct http_request *http_exchange_request(const struct http_exchange *exc
     return &exchange->connection->parser.request;
 }
 
+const struct http_access *http_exchange_access(const struct http_exchange *exchange)
+{
+    return exchange->connection->access;
+}
+
 void http_exchange_watch(struct http_exchange *exchange, struct http_watch watch)
 {
     exchange->watch = watch;

@@ -19,6 +19,7 @@
 #define REJECTED_MAX 256   /* files that are looked at again, whether they have become models */
 #define NAME_BYTES 255     /* of a model, or a file */
 #define OTHERS_MAX 1000    /* models that are called by their folders */
+#define ROOTS_MAX 4096     /* folders and files that were given */
 #define NOTES_MAX ((size_t)16 << 10)
 #define PATH_BYTES 2048 /* of a folder, from the one that was given */
 
@@ -764,6 +765,88 @@ static int open_roots(struct library *library, const struct library_options *opt
     for (size_t i = 0; i < library->root_count && !status; i++)
         status = check_root(&library->roots[i], err);
     return status;
+}
+
+/* The first root with the same file as the last one, which may be itself. */
+static uint32_t find_last_root(const struct library *library)
+{
+    size_t last = library->root_count - 1, i = 0;
+    const struct root *sought = &library->roots[last];
+    while (i < last &&
+           (!library->roots[i].file || strcmp(library->roots[i].file, sought->file) != 0 ||
+            strcmp(library->roots[i].path, sought->path) != 0))
+        i++;
+    return (uint32_t)i;
+}
+
+static void drop_last_root(struct library *library)
+{
+    struct root *root = &library->roots[--library->root_count];
+    mem_free(root->path);
+    mem_free(root->file);
+}
+
+static int make_room_for_root(struct library *library, struct hearth_error *err)
+{
+    if (library->root_count >= ROOTS_MAX)
+        return error_set(err, HEARTH_E_LIMIT, "more than %d folders and files", ROOTS_MAX);
+    struct root *roots = mem_alloc_array(library->root_count + 1, sizeof *roots);
+    if (!roots)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for the list of models");
+    if (library->root_count > 0)
+        memcpy(roots, library->roots, library->root_count * sizeof *roots);
+    mem_free(library->roots);
+    library->roots = roots;
+    return 0;
+}
+
+/* The model that the file of a root is in, be it under the name that another root gave it. */
+static const struct library_model *model_of_root(const struct library *library, uint32_t index)
+{
+    const struct root *root = &library->roots[index];
+    struct os_entry entry;
+    int folder;
+    if (os_folder_open_to_read(-1, root->path, &folder, NULL) != 0)
+        return NULL;
+    bool there = os_folder_entry(folder, root->file, &entry);
+    os_file_close(folder);
+    const struct listed *same = NULL;
+    for (size_t i = 0; i < library->list.count && there; i++) {
+        const struct listed *listed = library->list.models[i];
+        if (listed->root == index)
+            return &listed->model;
+        if (listed->id.inode == entry.id.inode && listed->id.device == entry.id.device)
+            same = listed;
+    }
+    return same ? &same->model : NULL;
+}
+
+int library_add_file(struct library *library, const char *path, const struct library_model **out,
+                     struct hearth_error *err)
+{
+    uint32_t index;
+    if (path[0] != '/')
+        return error_set(err, HEARTH_E_ARGUMENT, "a model's path must be absolute");
+    int status = make_room_for_root(library, err);
+    if (!status)
+        status = add_root(library, path, true, err);
+    if (status)
+        return status;
+    index = find_last_root(library);
+    if (index + 1 < library->root_count) {
+        drop_last_root(library);
+        library_refresh(library);
+    } else {
+        status = check_root(&library->roots[index], err);
+        if (!status && !scan_all(library))
+            status = error_set(err, HEARTH_E_MEMORY, "no memory for the list of models");
+        if (status) {
+            drop_last_root(library);
+            return status;
+        }
+    }
+    *out = model_of_root(library, index);
+    return *out ? 0 : error_set(err, HEARTH_E_MISSING, "%s is no model that can be loaded", path);
 }
 
 int library_open(const struct library_options *options, struct library **out,

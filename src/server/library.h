@@ -42,6 +42,10 @@ struct library_options {
 int library_open(const struct library_options *options, struct library **out,
                  struct hearth_error *err);
 void library_close(struct library *library);
+/* One file more, by its absolute path; the list is another one then. `out` is its model, which may
+ * have another name than the file where there is one of that name already. */
+int library_add_file(struct library *library, const char *path, const struct library_model **out,
+                     struct hearth_error *err);
 
 /* Looks again where something changed. True where the list is another one: models that were seen
  * before are gone then. */

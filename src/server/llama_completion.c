@@ -231,8 +231,7 @@ static void on_end(void *context, const struct generation *generation, const str
         dialect_refuse(exchange, error);
     } else if (error) {
         struct text path = http_exchange_request(exchange)->path;
-        dialect_event(exchange, NULL,
-                      dialect_error(path, error->status, error->param, error->error.text));
+        dialect_event(exchange, NULL, dialect_error_of(path, error));
         http_stream_end(exchange);
     } else if (completion->fields.stream) {
         if (!completion->begun)

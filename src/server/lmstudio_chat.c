@@ -266,7 +266,7 @@ static void fail(struct chat *chat, const struct generation *generation,
         return;
     }
     enter(chat, PART_NONE);
-    event(chat, "error", dialect_error(path, error->status, error->param, error->error.text));
+    event(chat, "error", dialect_error_of(path, error));
     event(chat, "chat.end", json_pack("{s:o}", "result", result_of(chat, generation, false)));
     http_stream_end(chat->exchange);
 }

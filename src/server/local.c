@@ -807,6 +807,15 @@ static void local_abandon(struct backend *backend, struct backend_job *job)
     send_number(local, WORK_CANCEL, job->number, 0);
 }
 
+static bool local_cancel(struct backend *backend, struct backend_job *job)
+{
+    struct local *local = of(backend);
+    if (job->abandoned || (job->state != JOB_SENT && job->state != JOB_BEGUN))
+        return false;
+    send_number(local, WORK_CANCEL, job->number, 0);
+    return true;
+}
+
 static void local_pause(struct backend *backend, struct backend_job *job, bool pause)
 {
     struct local *local = of(backend);
@@ -886,6 +895,7 @@ static const struct backend_calls local_calls = {
     .embed = local_embed,
     .call = local_call,
     .abandon = local_abandon,
+    .cancel = local_cancel,
     .pause = local_pause,
     .threads = local_threads,
     .shed = local_shed,

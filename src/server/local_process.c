@@ -211,30 +211,33 @@ static void describe_end(const struct local_process *process, int how, struct lo
     const char *signal_name = how < 0 ? os_signal_name(-how) : "";
     switch (end->kind) {
     case LOCAL_EXITED:
-        error_set(err, HEARTH_E_IO, "the worker of %s ended by itself, with code %d", name, how);
+        error_set(err, HEARTH_E_CRASHED, "the worker of %s ended by itself, with code %d", name,
+                  how);
         break;
     case LOCAL_CRASHED:
-        error_set(err, HEARTH_E_IO, "the worker of %s crashed (%s)", name, signal_name);
+        error_set(err, HEARTH_E_CRASHED, "the worker of %s crashed (%s)", name, signal_name);
         break;
     case LOCAL_KILLED:
         if (strcmp(signal_name, "SIGKILL") == 0)
-            error_set(err, HEARTH_E_MEMORY,
+            error_set(err, HEARTH_E_CRASHED,
                       "the worker of %s was killed: most likely memory ran out", name);
         else
-            error_set(err, HEARTH_E_IO, "the worker of %s was ended from outside (%s)", name,
+            error_set(err, HEARTH_E_CRASHED, "the worker of %s was ended from outside (%s)", name,
                       signal_name);
         break;
     case LOCAL_FILE_CHANGED:
-        error_set(err, HEARTH_E_IO,
+        error_set(err, HEARTH_E_CHANGED,
                   "the model file changed: that of %s was cut short while it was in use, or its "
                   "drive is gone",
                   name);
         break;
     case LOCAL_HUNG:
-        error_set(err, HEARTH_E_IO, "the worker of %s %s, and was ended", name, process->cause);
+        error_set(err, HEARTH_E_CRASHED, "the worker of %s %s, and was ended", name,
+                  process->cause);
         break;
     case LOCAL_BROKEN:
-        error_set(err, HEARTH_E_IO, "the worker of %s %s, and was ended", name, process->cause);
+        error_set(err, HEARTH_E_CRASHED, "the worker of %s %s, and was ended", name,
+                  process->cause);
         break;
     case LOCAL_STOPPED:
         error_set(err, HEARTH_E_CANCELLED, "the worker of %s was stopped", name);

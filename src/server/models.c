@@ -132,6 +132,18 @@ void models_look_at(struct model *model)
         refresh(model->models);
 }
 
+int models_add_file(struct models *models, const char *path, struct model **out,
+                    struct hearth_error *err)
+{
+    const struct library_model *file;
+    int status = library_add_file(models->library, path, &file, err);
+    take_list(models);
+    if (status)
+        return status;
+    *out = lookup(models, text_of(file->name));
+    return *out ? 0 : error_set(err, HEARTH_E_MEMORY, "no memory for a model");
+}
+
 /* ---- looking up ---- */
 
 bool model_is_resident(const struct model *model)

@@ -63,6 +63,10 @@ void models_destroy(struct models *models);
 int models_add_upstream(struct models *models, const char *name, struct backend *backend,
                         struct hearth_error *err);
 
+/* One file more, by its absolute path; the same one again is the same model. */
+int models_add_file(struct models *models, const char *path, struct model **out,
+                    struct hearth_error *err);
+
 /* The folders are looked at again where they changed. NULL with HEARTH_E_MISSING and a sentence.
  * An empty name is the only model there is, or the only one that is loaded. */
 struct model *models_find(struct models *models, struct text name, struct hearth_error *err);

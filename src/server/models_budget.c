@@ -189,14 +189,14 @@ static int refuse_load(const struct model *model, const struct figures *figures,
     const struct models *models = model->models;
     double needs = gigabytes(plan->base + plan->floor);
     if (plan->others == 0)
-        return error_set(err, HEARTH_E_LIMIT,
+        return error_set(err, HEARTH_E_MEMORY,
                          "%s needs %.2f GB (%.2f of weights, %.2f for a context of %u tokens, %.2f "
                          "besides), more than the limit of %.2f GB leaves: %.2f",
                          model->name, needs, gigabytes(figures->weights), gigabytes(figures->kv),
                          (unsigned)figures->context, gigabytes(plan->base - figures->weights),
                          gigabytes(limit_of(models)), gigabytes(plan->pool));
     name_keepers(models, model, keepers, sizeof keepers);
-    return error_set(err, HEARTH_E_LIMIT,
+    return error_set(err, HEARTH_E_MEMORY,
                      "%s needs %.2f GB (%.2f of weights, %.2f for a context of %u tokens, %.2f "
                      "besides); of the limit of %.2f GB there are %.2f left, because %s %s at work",
                      model->name, needs, gigabytes(figures->weights), gigabytes(figures->kv),

@@ -396,6 +396,8 @@ static void on_failed(struct model *model, const struct hearth_error *error)
     struct hearth_error named = error && error->code ? *error : unknown;
     error_prefix(&named, named.code, "%s", model->name);
     if (model->stage == STAGE_LOADING) {
+        if (named.code == HEARTH_E_LIMIT) /* a load has none but that of memory */
+            named.code = HEARTH_E_MEMORY;
         load_fail(model, &named);
     } else if (model->stage == STAGE_ENDING) {
         unloaded(model, model->why);

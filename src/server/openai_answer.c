@@ -300,7 +300,7 @@ static void end_with_error(struct openai_answer *answer, const struct refusal *e
         dialect_refuse(answer->exchange, error);
         return;
     }
-    send_chunk(answer, dialect_error(path, error->status, error->param, error->error.text));
+    send_chunk(answer, dialect_error_of(path, error));
     http_stream_end(answer->exchange);
 }
 

@@ -277,16 +277,16 @@ static json_t *operation_object(const struct api_dialect *dialect,
 static json_t *components(void)
 {
     return json_pack(
-        "{s:{s:{s:s, s:s}}, s:{s:{s:s, s:[s], s:{s:{s:s, s:[s], s:{s:{s:s}, s:{s:s}}}}},"
+        "{s:{s:{s:s, s:s}}, s:{s:{s:s, s:[s], s:{s:{s:s, s:[s], s:{s:{s:s}, s:{s:s}, s:{s:s}}}}},"
         " s:{s:s, s:[s], s:{s:{s:s}}}, s:{s:s, s:[s], s:{s:{s:s}, s:{s:[s,s,s]}}},"
         " s:{s:s, s:[s,s,s,s]}}}",
         "securitySchemes", "key", "type", "http", "scheme", "bearer", "schemas", "Error", "type",
         "object", "required", "error", "properties", "error", "type", "object", "required",
-        "message", "properties", "message", "type", "string", "type", "type", "string", "ErrorText",
-        "type", "object", "required", "error", "properties", "error", "type", "string", "Message",
-        "type", "object", "required", "role", "properties", "role", "$ref",
-        "#/components/schemas/Role", "content", "type", "string", "array", "null", "Role", "type",
-        "string", "enum", "system", "developer", "user", "assistant");
+        "message", "properties", "message", "type", "string", "type", "type", "string", "reason",
+        "type", "string", "ErrorText", "type", "object", "required", "error", "properties", "error",
+        "type", "string", "Message", "type", "object", "required", "role", "properties", "role",
+        "$ref", "#/components/schemas/Role", "content", "type", "string", "array", "null", "Role",
+        "type", "string", "enum", "system", "developer", "user", "assistant");
 }
 
 json_t *openapi_document(const struct api_dialect *dialects, size_t count)

@@ -30,6 +30,7 @@ struct backend_job {
     struct event *timer;
     enum kind kind;
     enum phase phase;
+    bool cancelled;
     bool paused, due; /* `due`: the timer fired while it was paused */
     json_t *script;   /* of an ask; inputs of an embedding; arguments of a call */
     json_t *tokens;
@@ -248,6 +249,10 @@ static void read_prompt(struct backend_job *job)
 static void step_ask(struct backend_job *job)
 {
     bool more;
+    if (job->cancelled) {
+        end_answer(job);
+        return;
+    }
     if (job->phase == QUEUE) {
         if (strcmp(word(job->script, "hold"), "prompt") != 0)
             after_ms(job, number(job->script, "read_ms", 0));
@@ -568,6 +573,18 @@ static void abandon(struct backend *backend, struct backend_job *job)
     free_job(job);
 }
 
+static bool cancel(struct backend *backend, struct backend_job *job)
+{
+    if (job->fake != fake_of(backend))
+        abort();
+    if (job->phase == QUEUE)
+        return false;
+    job->cancelled = true;
+    json_object_set_new(job->script, "stop", json_string("cancelled"));
+    after_ms(job, 0);
+    return true;
+}
+
 static void pause_job(struct backend *backend, struct backend_job *job, bool pause)
 {
     struct fake *fake = fake_of(backend);
@@ -624,8 +641,16 @@ const json_t *fake_backend_last_ask(const struct backend *backend)
 
 struct backend *fake_backend_create(struct event_base *base, struct fake_backend_counts *counts)
 {
-    static const struct backend_calls calls = {ask,     embed, call, abandon, pause_job,
-                                               threads, shed,  NULL, drain,   destroy};
+    static const struct backend_calls calls = {.ask = ask,
+                                               .embed = embed,
+                                               .call = call,
+                                               .abandon = abandon,
+                                               .cancel = cancel,
+                                               .pause = pause_job,
+                                               .threads = threads,
+                                               .shed = shed,
+                                               .drain = drain,
+                                               .destroy = destroy};
     struct fake *fake = calloc(1, sizeof *fake);
     if (!fake)
         abort();

@@ -125,6 +125,8 @@ static bool set_option(struct daemon *daemon, struct http_options *options,
                                  NULL) == 0;
     else if (strcmp(argument, "key") == 0)
         ((const char **)(uintptr_t)access->keys)[access->key_count++] = value;
+    else if (strcmp(argument, "paths") == 0)
+        access->names_paths = true;
     else
         return false;
     return true;

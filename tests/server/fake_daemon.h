@@ -10,7 +10,8 @@
  *
  * A test makes a program of it, whose main calls fake_daemon_run with the routes it tests, and
  * starts that with raw_http.h's serve_with. Arguments: where to listen (tcp=127.0.0.1 or
- * unix=PATH), then stream_pause=BYTES, stream_resume=BYTES, ping_ms=N, key=KEY, store=DIR. */
+ * unix=PATH), then stream_pause=BYTES, stream_resume=BYTES, ping_ms=N, key=KEY, store=DIR,
+ * paths= (clients may name files by their path). */
 #ifndef TESTS_FAKE_DAEMON_H
 #define TESTS_FAKE_DAEMON_H
 

@@ -302,6 +302,15 @@ int models_add_upstream(struct models *models, const char *name, struct backend 
     return error_set(err, HEARTH_E_STATE, "%s: the name is taken", name);
 }
 
+/* The model that has the file's name. */
+int models_add_file(struct models *models, const char *path, struct model **out,
+                    struct hearth_error *err)
+{
+    const char *slash = strrchr(path, '/');
+    *out = models_find(models, text_of(slash ? slash + 1 : path), err);
+    return *out ? 0 : err->code;
+}
+
 struct model *models_find(struct models *models, struct text name, struct hearth_error *err)
 {
     if (name.size == 0)

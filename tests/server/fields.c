@@ -278,10 +278,11 @@ static void schema_says_the_same(void **state)
 static void statuses_of_errors(void **state)
 {
     static const int statuses[][2] = {
-        {HEARTH_E_ARGUMENT, 400},  {HEARTH_E_FORMAT, 400}, {HEARTH_E_UNSUPPORTED, 400},
-        {HEARTH_E_TEMPLATE, 400},  {HEARTH_E_LIMIT, 400},  {HEARTH_E_MISSING, 404},
-        {HEARTH_E_STATE, 409},     {HEARTH_E_MEMORY, 507}, {HEARTH_E_IO, 500},
-        {HEARTH_E_CANCELLED, 499}, {HEARTH_E_NUMERIC, 500}};
+        {HEARTH_E_ARGUMENT, 400}, {HEARTH_E_FORMAT, 400},  {HEARTH_E_UNSUPPORTED, 400},
+        {HEARTH_E_TEMPLATE, 400}, {HEARTH_E_LIMIT, 400},   {HEARTH_E_CRASHED, 500},
+        {HEARTH_E_CHANGED, 500},  {HEARTH_E_MISSING, 404}, {HEARTH_E_STATE, 409},
+        {HEARTH_E_MEMORY, 507},   {HEARTH_E_IO, 500},      {HEARTH_E_CANCELLED, 499},
+        {HEARTH_E_NUMERIC, 500}};
     (void)state;
     for (size_t i = 0; i < sizeof statuses / sizeof *statuses; i++) {
         struct hearth_error error = {statuses[i][0], "because"};

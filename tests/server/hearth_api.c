@@ -122,6 +122,12 @@ static void models_are_told(void **state)
     ask_refused(&served, "GET", V1 "models/a%2Fb", NULL, 404, "a/b");
 }
 
+static void files_are_named_by_who_may(void **state)
+{
+    (void)state;
+    ask_refused(&served, "POST", V1 "models", "{\"path\": \"/models/fake\"}", 403, "socket");
+}
+
 static void models_are_estimated(void **state)
 {
     (void)state;
@@ -447,6 +453,79 @@ static void who_leaves_a_prompt_stops_it(void **state)
     assert_true(stat_becomes(&served, "leases", 0, 2000));
 }
 
+/* The answer ends in order, and whoever asked has what there was of it. */
+static void a_prompt_is_cancelled(void **state)
+{
+    static const char script[] = "{\"model\": \"fake\", \"stream\": true, \"text\": "
+                                 "\"{\\\"say\\\": \\\"a b\\\", \\\"hold\\\": \\\"%s\\\"}\"}";
+    char body[256], request[512];
+    (void)state;
+    json_t *none = ask_json(&served, "POST", V1 "sessions/held/cancel", NULL, 200);
+    assert_true(json_is_false(at(none, "cancelled")));
+    json_decref(none);
+    for (unsigned i = 0; i < 2; i++) {
+        int size = snprintf(body, sizeof body, script, i == 0 ? "answer" : "queue");
+        int fd = dial(&served), other = dial(&served);
+        snprintf(request, sizeof request,
+                 "POST " V1 "sessions/%s/prompt HTTP/1.1\r\nHost: localhost\r\n"
+                 "Content-Length: %d\r\n\r\n%s",
+                 "held", size, body);
+        say(fd, request);
+        snprintf(request, sizeof request,
+                 "POST " V1 "sessions/other/prompt HTTP/1.1\r\nHost: localhost\r\n"
+                 "Content-Length: %d\r\n\r\n%s",
+                 size, body);
+        say(other, request);
+        if (i == 0)
+            hear_until(fd, "b\"}");
+        assert_true(stat_becomes(&served, "jobs", 2, 2000));
+        json_t *cancelled = ask_json(&served, "POST", V1 "sessions/held/cancel", NULL, 200);
+        assert_true(json_is_true(at(cancelled, "cancelled")));
+        json_decref(cancelled);
+        hear_until(fd, i == 0 ? "\"stop\":\"cancelled\"" : "\"reason\":\"cancelled\"");
+        assert_true(stat_becomes(&served, "jobs", 1, 2000)); /* the other one goes on */
+        hang_up(&fd);
+        hang_up(&other);
+        assert_true(stat_becomes(&served, "jobs", 0, 2000));
+    }
+    assert_true(stat_becomes(&served, "leases", 0, 2000));
+}
+
+/* What programs tell errors apart by. */
+static void errors_have_reasons(void **state)
+{
+    static const struct {
+        const char *path, *body;
+        int status;
+        const char *reason, *param;
+    } cases[] = {
+        {V1 "models/nobody/load", "{}", 404, "missing", "model"},
+        {V1 "sessions/nothing/truncate", "{\"count\": 1}", 404, "missing", NULL},
+        {V1 "sessions/r/prompt", "{\"model\": \"nobody\", \"text\": \"a\"}", 404, "missing",
+         "model"},
+        {V1 "sessions/r/prompt", "{\"text\": \"a\", \"temperature\": -1}", 400, "argument",
+         "temperature"},
+        {V1 "sessions/r/prompt", "{\"text\": \"{\\\"refuse\\\": \\\"too long\\\"}\"}", 400, "limit",
+         NULL},
+        {V1 "sessions/r/prompt", "{\"text\": \"{\\\"stop\\\": \\\"error\\\", \\\"code\\\": -12}\"}",
+         500, "crashed", NULL},
+        {V1 "sessions/r/prompt", "{\"text\": \"{\\\"stop\\\": \\\"error\\\", \\\"code\\\": -13}\"}",
+         500, "changed", NULL},
+        {V1 "sessions/r/prompt", "{\"text\": \"{\\\"stop\\\": \\\"error\\\", \\\"code\\\": -2}\"}",
+         507, "memory", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        json_t *json = ask_json(&served, "POST", cases[i].path, cases[i].body, cases[i].status);
+        assert_string_equal(text_at(json, "error.reason"), cases[i].reason);
+        if (cases[i].param)
+            assert_string_equal(text_at(json, "error.param"), cases[i].param);
+        else
+            assert_true(json_is_null(at(json, "error.param")));
+        json_decref(json);
+    }
+}
+
 /* Each allocation of each kind of request fails once: whatever is answered, nothing is held and
  * nothing breaks. */
 static void without_memory_nothing_breaks(void **state)
@@ -464,6 +543,7 @@ static void without_memory_nothing_breaks(void **state)
         {"POST", V1 "sessions/m/edit", "{\"index\": 0, \"text\": \"a\"}"},
         {"POST", V1 "sessions/m/fork", "{\"to\": \"n\"}"},
         {"POST", V1 "sessions/m/prompt", "{\"text\": \"a\", \"stream\": true}"},
+        {"POST", V1 "sessions/m/cancel", ""},
         {"POST", "/completion", "{\"prompt\": \"a\", \"n_probs\": 1, \"stream\": true}"},
         {"POST", "/apply-template", "{\"messages\": [{\"role\": \"user\"}]}"},
         {"GET", "/metrics", ""},
@@ -502,6 +582,7 @@ int main(void)
         cmocka_unit_test(tokens_are_counted),
         cmocka_unit_test(events_are_followed),
         cmocka_unit_test(models_are_told),
+        cmocka_unit_test(files_are_named_by_who_may),
         cmocka_unit_test(models_are_estimated),
         cmocka_unit_test(models_are_loaded),
         cmocka_unit_test(who_leaves_a_load_stops_waiting),
@@ -517,6 +598,8 @@ int main(void)
         cmocka_unit_test(a_load_is_part_of_the_stream),
         cmocka_unit_test(prompts_are_checked),
         cmocka_unit_test(who_leaves_a_prompt_stops_it),
+        cmocka_unit_test(a_prompt_is_cancelled),
+        cmocka_unit_test(errors_have_reasons),
         cmocka_unit_test(without_memory_nothing_breaks),
     };
     return cmocka_run_group_tests(tests, start, stop);

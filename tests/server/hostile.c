@@ -44,7 +44,7 @@ static int start(void **state)
 {
     (void)state;
     dialect_count = openapi_dialects(dialects);
-    serve_with(&served, "tcp=127.0.0.1", NULL);
+    serve_with(&served, "tcp=127.0.0.1", "paths=", NULL);
     return 0;
 }
 

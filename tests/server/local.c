@@ -357,7 +357,7 @@ static void fails_to_load_again(void **state)
     ask(f, &begun, "crash");
     ask(f, &waiting, "say 1");
     run_until(f, has_ended, &waiting);
-    assert_cause(&begun, HEARTH_E_IO, "crashed (SIGSEGV)");
+    assert_cause(&begun, HEARTH_E_CRASHED, "crashed (SIGSEGV)");
     assert_cause(&waiting, HEARTH_E_UNSUPPORTED, "is not known");
     assert_int_equal(f->state, BACKEND_FAILED);
 }
@@ -422,10 +422,10 @@ static void dies_and_comes_back(void **state)
         int code;
         const char *cause;
     } ways[] = {
-        {"crash", HEARTH_E_IO, "crashed (SIGSEGV)"},
-        {"killed", HEARTH_E_MEMORY, "memory ran out"},
-        {"ended", HEARTH_E_IO, "ended from outside (SIGTERM)"},
-        {"exit", HEARTH_E_IO, "ended by itself, with code 0"},
+        {"crash", HEARTH_E_CRASHED, "crashed (SIGSEGV)"},
+        {"killed", HEARTH_E_CRASHED, "memory ran out"},
+        {"ended", HEARTH_E_CRASHED, "ended from outside (SIGTERM)"},
+        {"exit", HEARTH_E_CRASHED, "ended by itself, with code 0"},
     };
     struct workshop *f = *state;
     start(f, "");
@@ -461,7 +461,7 @@ static void asks_again(void **state)
     ask(f, &paused, "wait");
     f->backend->calls->pause(f->backend, paused.job, true);
     run_until(f, has_ended, &append);
-    assert_cause(&append, HEARTH_E_IO, "it is not known whether");
+    assert_cause(&append, HEARTH_E_CRASHED, "it is not known whether");
     run_until(f, has_ended, &ask_again);
     assert_int_equal(ask_again.code, 0);
     run_until(f, has_ended, &call_again);
@@ -478,7 +478,7 @@ static void asks_again_not_for_ever(void **state)
     start(f, "");
     ask(f, &heard, "crash before");
     run_until(f, has_ended, &heard);
-    assert_cause(&heard, HEARTH_E_IO, "crashed");
+    assert_cause(&heard, HEARTH_E_CRASHED, "crashed");
     assert_int_equal(f->backend->restarts, 2);
     assert_int_equal(f->backend->state, BACKEND_RESTARTING);
 }
@@ -556,11 +556,11 @@ static void file_cut_short(void **state)
     ask(f, &heard, "cut");
     ask(f, &waiting, "say 1");
     run_until(f, has_ended, &waiting);
-    assert_cause(&heard, HEARTH_E_IO, "the model file changed");
-    assert_cause(&waiting, HEARTH_E_IO, "the model file changed");
+    assert_cause(&heard, HEARTH_E_CHANGED, "the model file changed");
+    assert_cause(&waiting, HEARTH_E_CHANGED, "the model file changed");
     assert_int_equal(f->state, BACKEND_FAILED);
     assert_int_equal(f->backend->restarts, 0);
-    assert_int_equal(try_ask_in(f, &late, "", "say 1", &err), HEARTH_E_IO);
+    assert_int_equal(try_ask_in(f, &late, "", "say 1", &err), HEARTH_E_CHANGED);
 }
 
 /* ---- workers that hang or misbehave ---- */
@@ -574,7 +574,7 @@ static void hangs(void **state)
     start_with(f, &options);
     ask(f, &heard, "hang");
     run_until(f, has_ended, &heard);
-    assert_cause(&heard, HEARTH_E_IO, "did not answer");
+    assert_cause(&heard, HEARTH_E_CRASHED, "did not answer");
     assert_answers(f);
     int process = f->backend->process;
     kill(process, SIGSTOP); /* while nothing is asked */
@@ -616,7 +616,7 @@ static void computes_without_end(void **state)
     run_until(f, has_begun, &heard);
     uint64_t begun = os_monotonic_ns();
     run_until(f, has_ended, &heard);
-    assert_cause(&heard, HEARTH_E_IO, "did not answer");
+    assert_cause(&heard, HEARTH_E_CRASHED, "did not answer");
     assert_true(os_monotonic_ns() - begun > SECOND / 2);
 }
 
@@ -636,7 +636,7 @@ static void misbehaves(void **state)
         ask(f, &other, "wait");
         ask(f, &heard, ways[i]);
         run_until(f, has_ended, &other);
-        if (other.code != HEARTH_E_IO ||
+        if (other.code != HEARTH_E_CRASHED ||
             !strstr(other.cause, i < sizeof ways / sizeof *ways - 1 ? "said what no worker says"
                                                                     : "closed its socket"))
             fail_msg("%s: %d %s", ways[i], other.code, other.cause);
@@ -700,7 +700,7 @@ static void reaches_what_it_is_asked_about(void **state)
     assert_false(reaches(f, "b"));
     ask(f, &heard, "bad: store");
     run_until(f, has_ended, &heard);
-    assert_cause(&heard, HEARTH_E_IO, "said what no worker says");
+    assert_cause(&heard, HEARTH_E_CRASHED, "said what no worker says");
     assert_false(reaches(f, "d"));
 }
 
@@ -815,9 +815,9 @@ static void probes(void **state)
     } ways[] = {
         {"", 0, "\"fake\""},
         {"fail", HEARTH_E_UNSUPPORTED, "is not known"},
-        {"crash", HEARTH_E_IO, "crashed (SIGSEGV)"},
-        {"exit", HEARTH_E_IO, "with code 3"},
-        {"garbage", HEARTH_E_IO, "said what no worker says"},
+        {"crash", HEARTH_E_CRASHED, "crashed (SIGSEGV)"},
+        {"exit", HEARTH_E_CRASHED, "with code 3"},
+        {"garbage", HEARTH_E_CRASHED, "said what no worker says"},
     };
     struct workshop *f = *state;
     struct probed probed[sizeof ways / sizeof *ways], cancelled;

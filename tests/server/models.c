@@ -411,7 +411,7 @@ static void what_is_leased_is_never_evicted(void **state)
     asker_ask(&c, world_model(&world, "c"));
     WORLD_UNTIL(&world, c.answered);
     assert_null(c.lease);
-    assert_int_equal(c.error.code, HEARTH_E_LIMIT);
+    assert_int_equal(c.error.code, HEARTH_E_MEMORY);
     expect_sentence(&c,
                     "c needs 3.61 GB (3.00 of weights, 0.50 for a context of "
                     "2048 tokens, 0.11 "
@@ -454,7 +454,7 @@ static void a_context_shrinks_where_that_is_wanted(void **state)
     struct hearth_error err;
     assert_int_equal(asker_ask_with(&asker, world_model(&world, "a"), &settings, NULL, &err), 0);
     WORLD_UNTIL(&world, asker.answered);
-    assert_int_equal(asker.error.code, HEARTH_E_LIMIT);
+    assert_int_equal(asker.error.code, HEARTH_E_MEMORY);
     settings.fit = HEARTH_FIT_SHRINK;
     assert_int_equal(asker_ask_with(&asker, world_model(&world, "a"), &settings, NULL, &err), 0);
     WORLD_UNTIL(&world, asker.answered);

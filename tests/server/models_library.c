@@ -405,6 +405,74 @@ static void ten_thousand_files_are_no_trouble(void **state)
     assert_true(found_ns - begin_ns < 10 * GB);
 }
 
+/* ---- files that are added ---- */
+
+static void expect_not_added(const char *path, int code, const char *sentence)
+{
+    struct hearth_error err;
+    struct model *model = NULL;
+    unsigned before = open_descriptors();
+    assert_int_equal(models_add_file(world.models, path, &model, &err), code);
+    assert_null(model);
+    assert_int_equal(open_descriptors(), before);
+    if (!strstr(err.text, sentence))
+        fail_msg("\"%s\" is not in \"%s\"", sentence, err.text);
+}
+
+static const char *added_name(const char *path)
+{
+    struct hearth_error err;
+    struct model *model;
+    struct model_info info;
+    if (models_add_file(world.models, path, &model, &err) != 0)
+        fail_msg("%s: %s", path, err.text);
+    model_info(model, &info);
+    return info.name;
+}
+
+static void files_are_added_by_their_path(void **state)
+{
+    (void)state;
+    char one[512], path[512], other[512], text[512];
+    world_folder(&world, "one");
+    world_folder(&world, "far");
+    world_gguf(&world, "one/m.gguf");
+    world_gguf(&world, "far/n.gguf");
+    world_gguf(&world, "far/m.gguf");
+    world_gguf(&world, "far/split-00001-of-00002.gguf");
+    world_gguf(&world, "far/split-00002-of-00002.gguf");
+    world_file(&world, "far/text.gguf", "a file");
+    world_path(&world, "one", one);
+    const char *folders[] = {one};
+    world.options.folders = folders;
+    world.options.folder_count = 1;
+    world_open(&world);
+    assert_string_equal(all_names(), "[m]");
+    world_path(&world, "far/n.gguf", path);
+    assert_string_equal(added_name(path), "n");
+    assert_string_equal(added_name(path), "n"); /* it is there already */
+    assert_string_equal(all_names(), "[m][n]");
+    world_path(&world, "one/m.gguf", other); /* as it is in a folder */
+    assert_string_equal(added_name(other), "m");
+    world_path(&world, "far/m.gguf", other); /* another one of that name */
+    assert_string_equal(added_name(other), "far/m");
+    world_path(&world, "far/split-00001-of-00002.gguf", other);
+    assert_string_equal(added_name(other), "split");
+    assert_string_equal(all_names(), "[far/m][m][n][split]");
+    world_path(&world, "far/none.gguf", other);
+    expect_not_added(other, HEARTH_E_MISSING, "none.gguf");
+    world_path(&world, "far/text.gguf", text);
+    expect_not_added(text, HEARTH_E_FORMAT, "is no GGUF file");
+    expect_not_added("far/n.gguf", HEARTH_E_ARGUMENT, "absolute");
+    expect_not_added("", HEARTH_E_ARGUMENT, "absolute");
+    expect_not_added(one, HEARTH_E_IO, "");
+    assert_string_equal(all_names(), "[far/m][m][n][split]");
+    assert_int_equal(unlink(path), 0);
+    settle_folder("far");
+    assert_string_equal(all_names(), "[far/m][m][split]");
+    expect_not_added(path, HEARTH_E_MISSING, "n.gguf");
+}
+
 /* ---- at the start ---- */
 
 static void expect_refused(const char *sentence)
@@ -546,6 +614,7 @@ int main(void)
         TEST(a_file_that_becomes_something_else_is_not_opened),
         TEST(an_unreadable_file_is_left_out),
         TEST(ten_thousand_files_are_no_trouble),
+        TEST(files_are_added_by_their_path),
         TEST(what_is_not_there_is_an_error_at_the_start),
         TEST(settings_are_what_the_file_says),
         TEST(settings_that_are_wrong_are_named),
