@@ -123,7 +123,8 @@ def requantize(quantize, model, wanted, folder):
 def compare_model(args, tool, model, name, folder):
     base, expanded = os.path.join(folder, "base"), os.path.join(folder, "f32.gguf")
     run(tool("quantize"), "--allow-requantize", model, expanded, "F32")
-    common = ["-f", args.text, "-c", str(args.context), "-t", str(args.threads)]
+    # -nr: the weights as they are in the file; kernels for repacked ones do not work everywhere
+    common = ["-f", args.text, "-c", str(args.context), "-t", str(args.threads), "-nr"]
     run(tool("perplexity"), "-m", expanded, *common, "--kl-divergence-base", base)
     os.remove(expanded)
     text = run(tool("perplexity"), "-m", model, *common, "--kl-divergence-base", base,

@@ -79,7 +79,9 @@ int main(int argc, char **argv)
         return die("usage:", "golden_logits MODEL OUT PROMPT < TOKENS");
     llama_log_set(quiet, NULL);
     llama_backend_init();
-    struct llama_model *model = llama_model_load_from_file(argv[1], llama_model_default_params());
+    struct llama_model_params params = llama_model_default_params();
+    params.use_extra_bufts = false; /* kernels for repacked weights do not work everywhere */
+    struct llama_model *model = llama_model_load_from_file(argv[1], params);
     struct llama_context *context = model ? open_context(model, prompt) : NULL;
     if (!context)
         return die("cannot open", argv[1]);
