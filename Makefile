@@ -61,7 +61,7 @@ fuzz: packages
 
 install: build/build.ninja
 	@cmake --build --preset release --target hearth hearth_manual libhearth
-	@DESTDIR=$(DESTDIR) cmake --install build --prefix $(PREFIX)
+	@DESTDIR='$(DESTDIR)' cmake --install build --prefix '$(PREFIX)'
 
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i

@@ -31,7 +31,7 @@ if [ "$(id -u)" = 0 ]; then
 elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
     run='sudo -n'
 else
-    echo "Some packages are missing. Please run: sudo $command" >&2
+    echo "Some packages are missing. Please run: sudo apt-get update && sudo $command" >&2
     exit 1
 fi
 echo "Installing: $missing" >&2
