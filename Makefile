@@ -6,7 +6,7 @@ PROMPT ?= Explain in one paragraph why the sky is blue.
 MODELS := $(shell scripts/models.sh --dir)
 SMOLLM2 := $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: all run test test-all sim bench bench-kernels install clean format help packages fuzz
+.PHONY: all run test test-all sim bench bench-kernels install npm clean format help packages fuzz
 
 all: build/hearth
 
@@ -20,6 +20,7 @@ help:
 	@echo 'make bench-kernels  the same for the products of each type, in each tier'
 	@echo 'make fuzz       each fuzz target for FUZZ_SECONDS (60)'
 	@echo 'make install    into PREFIX (/usr/local), below DESTDIR'
+	@echo 'make npm        the npm packages, with an executable for every Linux, into build-npm/'
 	@echo 'make format     clang-format over the tree'
 	@echo 'make clean      remove the build directories'
 
@@ -63,8 +64,11 @@ install: build/build.ninja
 	@cmake --build --preset release --target hearth hearth_manual libhearth
 	@DESTDIR='$(DESTDIR)' cmake --install build --prefix '$(PREFIX)'
 
+npm: packages
+	@scripts/npm-packages.sh
+
 format:
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 clean:
-	rm -rf build build-debug build-asan build-tsan build-fuzz build-arm64
+	rm -rf build build-debug build-asan build-tsan build-fuzz build-arm64 build-npm

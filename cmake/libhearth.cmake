@@ -3,19 +3,16 @@
 set(LIBHEARTH_ROOMS store session infer kv kernel model gguf base)
 set(LIBHEARTH ${CMAKE_CURRENT_BINARY_DIR}/libhearth.a)
 
-# All rooms become one object in which only what hearth.h declares stays visible: names as common as
-# buffer_init must not clash with those of the program or of its other libraries.
+# Only what hearth.h declares stays visible.
 foreach(room ${LIBHEARTH_ROOMS})
     list(APPEND room_targets hearth_${room})
-    list(APPEND room_archives $<TARGET_FILE:hearth_${room}>)
 endforeach()
 set(object ${CMAKE_CURRENT_BINARY_DIR}/libhearth.o)
+hearth_one_object(OUTPUT ${object} SCOPE --localize-hidden LIBRARIES ${room_targets})
 add_custom_command(OUTPUT ${LIBHEARTH}
-    COMMAND ${CMAKE_LINKER} -r --whole-archive ${room_archives} -o ${object}
-    COMMAND ${CMAKE_OBJCOPY} --localize-hidden ${object}
     COMMAND ${CMAKE_COMMAND} -E rm -f ${LIBHEARTH}
     COMMAND ${CMAKE_AR} rcs ${LIBHEARTH} ${object}
-    DEPENDS ${room_targets} VERBATIM)
+    DEPENDS ${object} VERBATIM)
 add_custom_target(libhearth ALL DEPENDS ${LIBHEARTH})
 
 file(RELATIVE_PATH LIBHEARTH_PREFIX /p/${CMAKE_INSTALL_LIBDIR}/pkgconfig /p)

@@ -5,7 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 root=build-arm64/root
-wanted='libc6-dev libcmocka-dev libpcre2-dev libjansson-dev libutf8proc-dev libedit-dev libxxhash-dev libsqlite3-dev libseccomp-dev libcurl4-openssl-dev'
+wanted='libc6-dev libcmocka-dev libpcre2-dev libjansson-dev libutf8proc-dev libedit-dev libxxhash-dev libsqlite3-dev libseccomp-dev libevent-dev libcurl4-openssl-dev'
 
 [ "$(cat $root/complete 2>/dev/null)" = "$wanted" ] && exit 0
 state=$PWD/build-arm64/apt

@@ -4,7 +4,7 @@
 # With --arm64: what cross-building for ARM and running the result need instead.
 set -eu
 needed='gcc g++ make cmake ninja-build pkg-config clang clang-format libclang-rt-14-dev
-libpcre2-dev libjansson-dev libutf8proc-dev libedit-dev libxxhash-dev libsqlite3-dev libcmocka-dev
+libpcre2-dev libjansson-dev libutf8proc-dev libedit-dev libbsd-dev libmd-dev libncurses-dev libxxhash-dev libsqlite3-dev libcmocka-dev
 libevent-dev node-llhttp libcurl4-openssl-dev libseccomp-dev
 python3 python3-pip ca-certificates'
 [ "${1:-}" != --arm64 ] || needed='gcc-aarch64-linux-gnu qemu-user'

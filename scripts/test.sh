@@ -58,7 +58,7 @@ if [ "$all" = --all ]; then
     CC=clang cmake -S . -B build-clang -G Ninja > /dev/null
     cmake --build build-clang
     # without what takes minutes in an emulator and tests no kernel by itself
-    check_arm64 all -L 'base|gguf|kernel|kv|infer' -E 'same_bits|bad_models'
+    check_arm64 all -L 'base|gguf|kernel|kv|infer|package' -E 'same_bits|bad_models'
     compare_templates
 else
     check release -LE long
