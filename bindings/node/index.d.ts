@@ -42,7 +42,8 @@ export interface ConnectOptions {
      * free port of 127.0.0.1 and a random key. Default: "loopback" on Windows, else "socket". */
     transport?: "socket" | "loopback" | Transport;
 
-    /** The hearth executable. Default: HEARTH_BINARY, the app's resources, the platform's package, PATH, in this order. */
+    /** The hearth executable. HEARTH_BINARY in the environment counts more. Default: the app's resources, the platform's
+     * package, PATH, in this order. */
     binary?: string;
 
     /** Folders with GGUF files: each can be named by its file's name without ".gguf". */
