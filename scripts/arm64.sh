@@ -7,9 +7,10 @@ cd "$(dirname "$0")/.."
 root=build-arm64/root
 wanted='libc6-dev libcmocka-dev libpcre2-dev libjansson-dev libutf8proc-dev libedit-dev libxxhash-dev libsqlite3-dev libseccomp-dev libevent-dev libcurl4-openssl-dev'
 
-[ "$(cat $root/complete 2>/dev/null)" = "$wanted" ] && exit 0
+made=$(cksum < scripts/arm64.sh)
+[ "$(cat $root/complete 2>/dev/null)" = "$made" ] && exit 0
 state=$PWD/build-arm64/apt
-rm -rf "$root" "$state"
+rm -rf build-arm64 # what was built with another root goes with it
 mkdir -p "$root" "$state/lists/partial" "$state/archives/partial"
 # the system's hooks (#clear) would touch the system's own cache
 cat > "$state/apt.conf" <<END
@@ -35,5 +36,9 @@ apt-get -qq -c "$state/apt.conf" install -y --download-only $wanted > /dev/null
 for package in "$state"/archives/*.deb; do
     dpkg-deb -x "$package" "$root"
 done
+# libm.so and others point to /lib, where the linker would look past them and take libm.a
+find "$root" -type l -lname '/*' | while read -r link; do
+    ln -sfr "$root$(readlink "$link")" "$link"
+done
 rm -rf "$state"
-echo "$wanted" > $root/complete
+echo "$made" > $root/complete
