@@ -76,8 +76,8 @@ static void take_end(void *context, const struct hearth_result *result)
 static void say(struct hearth_session *session, size_t t)
 {
     static const char *const texts[TURNS] = {
-        "Tell me about a lighthouse and the people who kept its lamp burning, in the order in "
-        "which they came, with the year and the name of each, as far as they are known to you.",
+        ("Tell me about a lighthouse and the people who kept its lamp burning, in the order in "
+         "which they came, with the year and the name of each, as far as they are known to you."),
         "Which of them stayed the longest, and what did the village say about it afterwards?",
         "Write the first lines of a letter that the last keeper sends home."};
     char message[400];
