@@ -57,7 +57,9 @@ struct hearth_model_options { /* zeroed: the defaults */
     /* In the place of the file's own, which hearth_model_metadata still gives; copied. NULL: the
      * file's. HEARTH_E_TEMPLATE where it is none. */
     const char *chat_template;
-    bool vocabulary_only; /* only tokens and templates are wanted: weights are not read ahead */
+    bool vocabulary_only; /* only tokens and templates are wanted: weights are not read ahead. Opens
+                           * files that have no weights, or none that can be computed with, too:
+                           * an engine, or its estimate, says why not */
 };
 
 /* Maps the file read-only and checks it; weights are used in place. They are read in the

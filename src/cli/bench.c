@@ -342,7 +342,8 @@ static int cache_directory(struct buffer *path, struct hearth_error *err)
 }
 
 /* A file that nobody sees and that is gone with this process, even when it is killed. */
-static int load_unnamed(struct bench *bench, struct hearth_error *err)
+static int load_unnamed(struct bench *bench, const struct hearth_engine_options *options,
+                        struct hearth_error *err)
 {
     struct buffer path;
     buffer_init(&path, 4096);
@@ -352,13 +353,15 @@ static int load_unnamed(struct bench *bench, struct hearth_error *err)
     if (fd < 0)
         return fd;
     status = write_model(bench->settings->synthetic, fd, false, err);
+    const struct load_source source = {.fd = fd, .engine = options};
     if (!status)
-        status = load_model_fd(&bench->loaded, fd, &bench->settings->load, err);
+        status = load_model(&bench->loaded, &source, &bench->settings->load, err);
     os_file_close(fd);
     return status;
 }
 
-static int load_written(struct bench *bench, struct hearth_error *err)
+static int load_written(struct bench *bench, const struct hearth_engine_options *options,
+                        struct hearth_error *err)
 {
     const char *path = bench->settings->out;
     int fd = os_file_create(path, err);
@@ -370,7 +373,8 @@ static int load_written(struct bench *bench, struct hearth_error *err)
     if (status)
         remove(path);
     interrupt_leave();
-    return status ? status : load_model(&bench->loaded, path, &bench->settings->load, err);
+    const struct load_source source = {.path = path, .engine = options};
+    return status ? status : load_model(&bench->loaded, &source, &bench->settings->load, err);
 }
 
 /* ---- all of it ---- */
@@ -436,13 +440,13 @@ static int prepare(struct bench *bench, struct hearth_error *err)
         .threads = settings->threads,
         .kv_type = (enum hearth_kv_type)settings->kv_type,
     };
+    const struct load_source source = {.path = settings->model, .engine = &options};
     bench->random = random_from_seed((uint64_t)settings->seed);
     int status = plan(bench, err);
     if (!status)
-        status = !settings->synthetic
-                     ? load_model(&bench->loaded, settings->model, &settings->load, err)
-                 : settings->out ? load_written(bench, err)
-                                 : load_unnamed(bench, err);
+        status = !settings->synthetic ? load_model(&bench->loaded, &source, &settings->load, err)
+                 : settings->out      ? load_written(bench, &options, err)
+                                      : load_unnamed(bench, &options, err);
     return status ? status : load_engine(&bench->loaded, &options, err);
 }
 

@@ -17,9 +17,29 @@ static bool on_progress(void *context, double fraction)
     return true;
 }
 
-/* From `path`, or where that is NULL from `fd`. */
-static int open_model(struct loaded *loaded, const char *path, int fd,
-                      const struct load_settings *settings, struct hearth_error *err)
+/* From its path, or where that is NULL from its descriptor. */
+static int open_model(const struct load_source *source, const struct hearth_model_options *options,
+                      struct hearth_model **out, struct hearth_error *err)
+{
+    return source->path ? hearth_model_open(source->path, options, out, err)
+                        : hearth_model_open_fds(&source->fd, 1, options, out, err);
+}
+
+/* What would be refused is refused before all of it is read. */
+static int check_engine(const struct load_source *source, const struct load_settings *settings,
+                        struct hearth_error *err)
+{
+    const struct hearth_model_options options = {.vocabulary_only = true};
+    struct loaded loaded = {.settings = settings};
+    int status = open_model(source, &options, &loaded.model, err);
+    if (!status)
+        status = load_engine(&loaded, source->engine, err);
+    load_finish(&loaded);
+    return status;
+}
+
+int load_model(struct loaded *loaded, const struct load_source *source,
+               const struct load_settings *settings, struct hearth_error *err)
 {
     struct hearth_model_options options = {
         .progress = on_progress,
@@ -28,27 +48,18 @@ static int open_model(struct loaded *loaded, const char *path, int fd,
         .no_mmap = settings && settings->no_mmap,
         .mlock = settings && settings->mlock,
     };
+    int status = 0;
     loaded->settings = settings;
     progress_begin(&loaded->progress, "reading the model");
-    int status = path ? hearth_model_open(path, &options, &loaded->model, err)
-                      : hearth_model_open_fds(&fd, 1, &options, &loaded->model, err);
+    if (options.no_mmap || options.mlock)
+        status = check_engine(source, settings, err);
+    if (!status)
+        status = open_model(source, &options, &loaded->model, err);
     progress_end(&loaded->progress);
     loaded->load_ns += os_monotonic_ns() - loaded->progress.begin_ns;
     if (!status)
         hearth_model_info(loaded->model, &loaded->info);
     return status;
-}
-
-int load_model(struct loaded *loaded, const char *path, const struct load_settings *settings,
-               struct hearth_error *err)
-{
-    return open_model(loaded, path, -1, settings, err);
-}
-
-int load_model_fd(struct loaded *loaded, int fd, const struct load_settings *settings,
-                  struct hearth_error *err)
-{
-    return open_model(loaded, NULL, fd, settings, err);
 }
 
 int load_engine(struct loaded *loaded, const struct hearth_engine_options *options,

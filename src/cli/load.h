@@ -72,14 +72,18 @@ struct loaded {
         progress; /* of reading the weights, also while the first tokens wait for them */
 };
 
+struct load_source {
+    const char *path;
+    int fd; /* where `path` is NULL; stays the caller's */
+    /* What load_engine will be given; NULL where no engine is wanted. */
+    const struct hearth_engine_options *engine;
+};
+
 /* Zeroed `loaded` first; it must stay where it is until load_finish, and `settings` too. With a
  * progress bar where it takes long. Where `settings` is NULL only text and tokens are wanted, and
  * no weights are read. */
-int load_model(struct loaded *loaded, const char *path, const struct load_settings *settings,
-               struct hearth_error *err);
-/* The same from an open descriptor, which stays the caller's. */
-int load_model_fd(struct loaded *loaded, int fd, const struct load_settings *settings,
-                  struct hearth_error *err);
+int load_model(struct loaded *loaded, const struct load_source *source,
+               const struct load_settings *settings, struct hearth_error *err);
 /* memory_max and fit are those of the settings. */
 int load_engine(struct loaded *loaded, const struct hearth_engine_options *options,
                 struct hearth_error *err);

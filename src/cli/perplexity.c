@@ -165,7 +165,8 @@ static int prepare(struct measurement *m, struct hearth_error *err)
         .kv_type = (enum hearth_kv_type)settings->kv_type,
     };
     m->chunk_tokens = settings->context ? settings->context : CHUNK_TOKENS_DEFAULT;
-    int status = load_model(&m->loaded, settings->model, &settings->load, err);
+    const struct load_source source = {.path = settings->model, .engine = &options};
+    int status = load_model(&m->loaded, &source, &settings->load, err);
     if (!status)
         status = find_bos(m, err);
     if (!status && settings->file)

@@ -341,7 +341,8 @@ static int open_run(struct run *run, struct hearth_error *err)
         .kv_type = (enum hearth_kv_type)settings->kv_type,
         .context = settings->context,
     };
-    int status = load_model(&run->loaded, settings->model, &settings->load, err);
+    const struct load_source source = {.path = settings->model, .engine = &options};
+    int status = load_model(&run->loaded, &source, &settings->load, err);
     if (status)
         return status;
     status = load_engine(&run->loaded, &options, err);

@@ -113,7 +113,8 @@ static enum exit_code run_tokenize(const struct program *program, const void *gi
     struct loaded loaded = {0};
     struct tokens tokens = {0};
     (void)program;
-    int status = load_model(&loaded, settings->model, NULL, &err);
+    const struct load_source source = {.path = settings->model};
+    int status = load_model(&loaded, &source, NULL, &err);
     tokens.model = loaded.model;
     if (!status)
         status = tokenize_input(settings, &tokens, &err);
@@ -171,7 +172,8 @@ const struct command command_tokenize = {
     .summary = "Show the tokens of a text",
     .description = "Reads a text from standard input, any bytes, and shows the tokens that the "
                    "model sees in it: a table of ids and texts, with what does not print as "
-                   "escapes.",
+                   "escapes. Also works for a file with nothing but a vocabulary, and for a model "
+                   "that hearth cannot run.",
     .options = tokenize_options,
     .option_count = sizeof tokenize_options / sizeof tokenize_options[0],
     .operands = tokenize_operands,

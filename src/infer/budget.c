@@ -161,7 +161,10 @@ int hearth_engine_estimate(const struct hearth_model *model,
     static const struct hearth_engine_options defaults = {0};
     struct kv_pool *kv;
     options = options ? options : &defaults;
-    int status = engine_kv_pool(model->model, options->kv_type, 0, &kv, err);
+    int status = model_check(model->model, err);
+    if (status)
+        return status;
+    status = engine_kv_pool(model->model, options->kv_type, 0, &kv, err);
     if (status)
         return status;
     const struct estimate of = {

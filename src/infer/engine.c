@@ -148,6 +148,9 @@ int hearth_engine_open(const struct hearth_model *model,
                        const struct hearth_engine_options *options, struct hearth_engine **out,
                        struct hearth_error *err)
 {
+    int status = model_check(model->model, err);
+    if (status)
+        return status;
     struct hearth_engine *engine = MEM_NEW(struct hearth_engine);
     if (!engine)
         return error_set(err, HEARTH_E_MEMORY, "no memory for an engine");
@@ -157,7 +160,7 @@ int hearth_engine_open(const struct hearth_model *model,
     engine->weights_private = model->copied;
     engine->chunk_tokens =
         engine->options.chunk_tokens ? engine->options.chunk_tokens : CHUNK_TOKENS_DEFAULT;
-    int status = open_engine(engine, err);
+    status = open_engine(engine, err);
     if (status) {
         hearth_engine_close(engine);
         return status;

@@ -42,6 +42,46 @@ static struct gguf_options file_options(const struct hearth_model_options *optio
     };
 }
 
+/* A path, or where that is NULL descriptors. */
+struct origin {
+    const char *path;
+    const int *fds;
+    size_t count;
+};
+
+static int open_file(const struct origin *origin, const struct gguf_options *options,
+                     struct gguf **out, struct hearth_error *err)
+{
+    return origin->path ? gguf_open_with(origin->path, options, out, err)
+                        : gguf_open_fds_with(origin->fds, origin->count, options, out, err);
+}
+
+/* Names the file, which errors of the file's reader do by themselves. */
+static int blame(const struct origin *origin, int status, struct hearth_error *err)
+{
+    return status && origin->path ? error_prefix(err, status, "%s", origin->path) : status;
+}
+
+/* Whether a model works, before all of its file is read. */
+static int check_file(const struct origin *origin, const struct hearth_model_options *options,
+                      struct hearth_error *err)
+{
+    const struct gguf_options mapped = {0};
+    const struct model_options own = {
+        .vocabulary_only = options->vocabulary_only,
+        .chat_template = options->chat_template,
+    };
+    struct gguf *gguf;
+    struct model *model;
+    int status = open_file(origin, &mapped, &gguf, err);
+    if (status)
+        return status;
+    status = model_open(gguf, &own, &model, err);
+    if (!status)
+        model_close(model);
+    return blame(origin, status, err);
+}
+
 static int finish_open(struct gguf *gguf, const struct hearth_model_options *options,
                        struct hearth_model **out, struct hearth_error *err)
 {
@@ -53,6 +93,7 @@ static int finish_open(struct gguf *gguf, const struct hearth_model_options *opt
     model->copied = options->no_mmap;
     struct model_options own = {
         .load = !options->vocabulary_only && !options->no_mmap,
+        .vocabulary_only = options->vocabulary_only,
         .chat_template = options->chat_template,
         .progress = {options->progress, options->progress_context},
     };
@@ -69,31 +110,34 @@ static int finish_open(struct gguf *gguf, const struct hearth_model_options *opt
     return 0;
 }
 
-int hearth_model_open(const char *path, const struct hearth_model_options *options,
-                      struct hearth_model **out, struct hearth_error *err)
+static int open_from(const struct origin *origin, const struct hearth_model_options *options,
+                     struct hearth_model **out, struct hearth_error *err)
 {
     struct gguf *gguf;
     options = options ? options : &defaults;
-    struct gguf_options file = file_options(options);
+    const struct gguf_options file = file_options(options);
     if (!report(options, 0.0))
         return error_set(err, HEARTH_E_CANCELLED, "cancelled");
-    int status = gguf_open_with(path, &file, &gguf, err);
+    int status = file.copy || file.lock ? check_file(origin, options, err) : 0;
+    if (!status)
+        status = open_file(origin, &file, &gguf, err);
     if (status)
         return status;
-    status = finish_open(gguf, options, out, err);
-    return status ? error_prefix(err, status, "%s", path) : 0;
+    return blame(origin, finish_open(gguf, options, out, err), err);
+}
+
+int hearth_model_open(const char *path, const struct hearth_model_options *options,
+                      struct hearth_model **out, struct hearth_error *err)
+{
+    const struct origin origin = {.path = path};
+    return open_from(&origin, options, out, err);
 }
 
 int hearth_model_open_fds(const int *fds, size_t count, const struct hearth_model_options *options,
                           struct hearth_model **out, struct hearth_error *err)
 {
-    struct gguf *gguf;
-    options = options ? options : &defaults;
-    struct gguf_options file = file_options(options);
-    if (!report(options, 0.0))
-        return error_set(err, HEARTH_E_CANCELLED, "cancelled");
-    int status = gguf_open_fds_with(fds, count, &file, &gguf, err);
-    return status ? status : finish_open(gguf, options, out, err);
+    const struct origin origin = {.fds = fds, .count = count};
+    return open_from(&origin, options, out, err);
 }
 
 void hearth_model_close(struct hearth_model *model)
@@ -114,7 +158,7 @@ void hearth_model_info(const struct hearth_model *model, struct hearth_model_inf
     const struct model *m = model->model;
     *out = (struct hearth_model_info){
         .file_bytes = gguf_file_size(m->gguf),
-        .vocabulary = m->shape.vocabulary,
+        .vocabulary = tokenizer_vocab_size(m->tokenizer),
         .context_length = m->shape.context_length,
         .embedding_length = m->shape.embedding_length,
         .layers = m->shape.layer_count,
@@ -152,10 +196,13 @@ int hearth_model_pooling(const struct hearth_model *model, enum hearth_pooling *
     enum { COUNT = sizeof names / sizeof names[0], NONE = 0, RANK = 4 };
     char key[128];
     uint32_t type = NONE;
+    int status = model_check(model->model, err);
+    if (status)
+        return status;
     snprintf(key, sizeof key, "%s.pooling_type", model->model->architecture->name);
-    int status = gguf_find(model->model->gguf, key)
-                     ? gguf_get_u32(model->model->gguf, key, 0, UINT32_MAX, &type, err)
-                     : 0;
+    status = gguf_find(model->model->gguf, key)
+                 ? gguf_get_u32(model->model->gguf, key, 0, UINT32_MAX, &type, err)
+                 : 0;
     if (status)
         return status;
     if (type >= COUNT || type == RANK)

@@ -41,9 +41,12 @@ static void bind_matrix(struct binder *binder, const char *name, uint32_t column
         return;
     const struct tensor_type_traits *traits = tensor_type_traits(tensor->type);
     if (!traits || !traits->supported) {
-        binder->status = error_set(binder->err, HEARTH_E_UNSUPPORTED,
-                                   "tensor %s has type %s, which is not supported", name,
-                                   traits ? traits->name : "unknown");
+#define TYPE_NAME(name, number, elements, bytes) " " #name
+        binder->status = error_set(
+            binder->err, HEARTH_E_UNSUPPORTED,
+            "tensor %s has type %s, which is not supported; these are:" TENSOR_TYPES(TYPE_NAME),
+            name, traits ? traits->name : "unknown");
+#undef TYPE_NAME
         return;
     }
     if (tensor->ne[0] != columns || tensor->ne[1] != rows || tensor->ne[2] != 1 ||
@@ -65,9 +68,16 @@ static const float *bind_vector(struct binder *binder, const char *name, uint32_
     const struct gguf_tensor *tensor = find(binder, name);
     if (!tensor)
         return NULL;
-    if (tensor->type != TYPE_F32 || (uintptr_t)tensor->data % sizeof(float)) {
-        binder->status =
-            error_set(binder->err, HEARTH_E_UNSUPPORTED, "tensor %s must be aligned F32", name);
+    if (tensor->type != TYPE_F32) {
+        const struct tensor_type_traits *traits = tensor_type_traits(tensor->type);
+        binder->status = error_set(binder->err, HEARTH_E_UNSUPPORTED,
+                                   "tensor %s has type %s, only F32 is supported there", name,
+                                   traits ? traits->name : "unknown");
+        return NULL;
+    }
+    if ((uintptr_t)tensor->data % sizeof(float)) {
+        binder->status = error_set(binder->err, HEARTH_E_UNSUPPORTED,
+                                   "tensor %s does not begin at a multiple of 4 bytes", name);
         return NULL;
     }
     if (tensor->ne[0] != count || tensor->ne[1] != 1 || tensor->ne[2] != 1 || tensor->ne[3] != 1) {
@@ -198,8 +208,8 @@ static int find_architecture(struct model *model, struct hearth_error *err)
     return status;
 }
 
-static int open_parts(struct model *model, const struct model_options *options,
-                      struct hearth_error *err)
+static int open_weights(struct model *model, const struct model_options *options,
+                        struct hearth_error *err)
 {
     int status = find_architecture(model, err);
     if (status)
@@ -216,9 +226,30 @@ static int open_parts(struct model *model, const struct model_options *options,
     /* beside the tokenizer, which is most of the work that is left */
     if (options->load)
         model->loader = loader_start(model->gguf, model->shape.layer_count, &options->progress);
-    status = set_up_rope(model, err);
+    return set_up_rope(model, err);
+}
+
+static void close_weights(struct model *model)
+{
+    loader_stop(model->loader);
+    model->loader = NULL;
+    rope_finish(&model->rope);
+    rope_finish(&model->window_rope);
+    mem_free(model->layers);
+    model->layers = NULL;
+    model_shape_finish(&model->shape);
+    model->shape = (struct model_shape){0};
+}
+
+static int open_parts(struct model *model, const struct model_options *options,
+                      struct hearth_error *err)
+{
+    struct hearth_error *why = &model->unusable;
+    int status = open_weights(model, options, why);
+    if (status && (!options->vocabulary_only || status == HEARTH_E_MEMORY))
+        return error_set(err, status, "%s", why->text);
     if (status)
-        return status;
+        close_weights(model);
     status = tokenizer_open(model->gguf, &model->tokenizer, err);
     if (status)
         return status;
@@ -247,15 +278,17 @@ void model_close(struct model *model)
 {
     if (!model)
         return;
-    loader_stop(model->loader);
+    close_weights(model);
     chat_template_free(model->chat_template);
     tokenizer_close(model->tokenizer);
-    rope_finish(&model->rope);
-    rope_finish(&model->window_rope);
-    mem_free(model->layers);
-    model_shape_finish(&model->shape);
     gguf_close(model->gguf);
     mem_free(model);
+}
+
+int model_check(const struct model *model, struct hearth_error *err)
+{
+    const struct hearth_error *why = &model->unusable;
+    return why->code ? error_set(err, why->code, "%s", why->text) : 0;
 }
 
 size_t model_bytes(const struct model *model)

@@ -38,6 +38,7 @@ struct layer {
 
 struct model {
     struct gguf *gguf;
+    struct hearth_error unusable; /* code 0, or why nothing can be computed: see model_options */
     const struct architecture *architecture;
     struct model_shape shape;
     struct matrix embedding; /* [vocabulary][embedding] */
@@ -52,6 +53,7 @@ struct model {
 
 struct model_options {
     bool load;                 /* bring the weights into memory in the background */
+    bool vocabulary_only;      /* open without weights, too, or with such as cannot be used */
     const char *chat_template; /* in the place of the file's; NULL: the file's */
     struct loader_progress progress;
 };
@@ -60,6 +62,8 @@ struct model_options {
 int model_open(struct gguf *gguf, const struct model_options *options, struct model **out,
                struct hearth_error *err);
 void model_close(struct model *model);
+/* Whether it can compute; model_open says so of every model but such as have only a vocabulary. */
+int model_check(const struct model *model, struct hearth_error *err);
 /* What a model takes besides the bytes of its file: tables of tensors, tokens, the template. */
 size_t model_bytes(const struct model *model);
 

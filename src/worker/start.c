@@ -130,7 +130,10 @@ static int open_model(const struct start *start, struct worker *worker,
         .vocabulary_only = start->what.probe,
     };
     struct hearth_model_info info;
+    struct hearth_estimate estimate;
     int status = hearth_model_open_fds(start->fds, start->fd_count, &options, &worker->model, err);
+    if (!status && start->what.probe) /* whether it can be computed with */
+        status = hearth_engine_estimate(worker->model, NULL, &estimate, err);
     if (status)
         return status;
     hearth_model_info(worker->model, &info);
@@ -172,11 +175,29 @@ static int open_sessions(const struct start *start, struct worker *worker, struc
     return status;
 }
 
+/* What would be refused is refused before all of the files is read. */
+static int check_engine(const struct start *start, struct hearth_error *err)
+{
+    const struct hearth_model_options options = {.vocabulary_only = true};
+    struct hearth_model *model;
+    struct hearth_engine *engine;
+    int status = hearth_model_open_fds(start->fds, start->fd_count, &options, &model, err);
+    if (status)
+        return status;
+    status = hearth_engine_open(model, &start->what.engine, &engine, err);
+    if (!status)
+        hearth_engine_close(engine);
+    hearth_model_close(model);
+    return status;
+}
+
 int start_load(struct start *start, struct worker *worker,
                bool (*progress)(void *context, double fraction), struct hearth_error *err)
 {
     uint64_t begin = os_monotonic_ns();
-    int status = open_model(start, worker, progress, err);
+    int status = start->what.no_mmap || start->what.mlock ? check_engine(start, err) : 0;
+    if (!status)
+        status = open_model(start, worker, progress, err);
     if (!status)
         status = hearth_engine_open(worker->model, &start->what.engine, &worker->engine, err);
     if (!status)

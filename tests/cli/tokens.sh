@@ -41,4 +41,14 @@ sys.exit(o["count"] != len(o["tokens"]) or set(o["tokens"][0]) != {"id", "text"}
 : > "$scratch/text"
 tokenize --ids
 [ "$(wc -w < "$scratch/out")" -eq 0 ] || fail 'an empty text has tokens'
+# a file with nothing but a vocabulary, of an architecture that hearth cannot run
+vocabulary=${HEARTH_VOCABS:-}/ggml-vocab-phi-3.gguf
+if [ -s "$vocabulary" ]; then
+    model=$vocabulary
+    printf 'Hello world' > "$scratch/text"
+    tokenize --ids --no-bos
+    [ "$(cat "$scratch/out")" = '15043 3186' ] || fail 'the ids of a vocabulary'
+    run 1 run "$vocabulary" Hello
+    err_has 'architecture "phi3" is not supported'
+fi
 finish

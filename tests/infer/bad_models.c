@@ -297,6 +297,43 @@ static void an_unknown_architecture_is_named_with_those_that_work(void **state)
     unload(&material);
 }
 
+/* The number of the last tensor's type stands behind its name and dimensions. */
+static void retype_tensor(struct material *material, const struct gguf_tensor *tensor,
+                          uint32_t type)
+{
+    const char *place_of_type =
+        tensor->name.data + tensor->name.size + 4 + (size_t)tensor->n_dims * 8;
+    memcpy(place(material, place_of_type), &type, sizeof type);
+}
+
+static void refuse_tensor(struct material *material, const char *name, uint32_t type,
+                          const char *sentence)
+{
+    struct hearth_model *model;
+    struct hearth_error err;
+    restore(material);
+    retype_tensor(material, gguf_find_tensor(material->gguf, name), type);
+    int fd = memfd_create("model", MFD_CLOEXEC);
+    assert_int_equal(write(fd, material->copy, material->bytes.size), material->bytes.size);
+    assert_int_equal(hearth_model_open_fds(&fd, 1, NULL, &model, &err), HEARTH_E_UNSUPPORTED);
+    if (!strstr(err.text, sentence))
+        fail_msg("%s", err.text);
+    close(fd);
+}
+
+static void a_type_that_does_not_work_is_named_with_those_that_do(void **state)
+{
+    (void)state;
+    struct material material;
+    load("llama", &material);
+    refuse_tensor(&material, "blk.0.attn_q.weight", 26 /* I32 */,
+                  "tensor blk.0.attn_q.weight has type I32, which is not supported; these are: F32 "
+                  "F16 Q4_0 Q4_1");
+    refuse_tensor(&material, "output_norm.weight", 26,
+                  "tensor output_norm.weight has type I32, only F32 is supported there");
+    unload(&material);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -308,6 +345,7 @@ int main(void)
         cmocka_unit_test(a_bent_byte_in_names_and_texts_is_refused_or_harmless),
         cmocka_unit_test(weights_that_are_no_numbers_end_in_an_error_of_the_request),
         cmocka_unit_test(an_unknown_architecture_is_named_with_those_that_work),
+        cmocka_unit_test(a_type_that_does_not_work_is_named_with_those_that_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

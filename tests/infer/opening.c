@@ -120,6 +120,86 @@ static void copying_can_be_cancelled(void **state)
     }
 }
 
+/* The golden model, its architecture called by another name of five letters. */
+static void write_unknown_architecture(char path[TEST_PATH_MAX])
+{
+    static const char name[] = "general.architecture";
+    char unknown[5] = "alpac";
+    copy_golden(path);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    char head[4096];
+    size_t size = fread(head, 1, sizeof head, file);
+    const char *at = memmem(head, size, name, strlen(name));
+    assert_non_null(at);
+    long place = at - head + (long)strlen(name) + 4 + 8; /* behind the type and the length */
+    assert_int_equal(fseek(file, place, SEEK_SET), 0);
+    assert_int_equal(fwrite(unknown, 1, sizeof unknown, file), sizeof unknown);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void what_does_not_work_is_refused_before_it_is_read(void **state)
+{
+    (void)state;
+    char path[TEST_PATH_MAX];
+    struct hearth_model *model = NULL;
+    struct hearth_error err;
+    write_unknown_architecture(path);
+    for (int lock = 0; lock < 2; lock++) {
+        struct refusal refusal = {.allowed = 1000};
+        struct hearth_model_options options = {.no_mmap = !lock,
+                                               .mlock = lock,
+                                               .progress = refuse_later,
+                                               .progress_context = &refusal};
+        assert_int_equal(hearth_model_open(path, &options, &model, &err), HEARTH_E_UNSUPPORTED);
+        assert_null(model);
+        assert_non_null(strstr(err.text, "alpac"));
+        assert_int_equal(refusal.calls, 1); /* at the beginning */
+    }
+    remove(path);
+}
+
+static void a_vocabulary_does_without_weights(void **state)
+{
+    (void)state;
+    char path[TEST_PATH_MAX];
+    const struct hearth_model_options options = {.vocabulary_only = true};
+    struct hearth_model *whole = open_as(golden(), options);
+    struct hearth_model_info info, expected;
+    uint32_t *ids, *expected_ids;
+    size_t count, expected_count;
+    write_unknown_architecture(path);
+    struct hearth_model *model = open_as(path, options);
+    hearth_model_info(model, &info);
+    hearth_model_info(whole, &expected);
+    assert_int_equal(info.vocabulary, expected.vocabulary);
+    assert_int_equal(info.layers, 0);
+    assert_int_equal(hearth_tokenize(model, "abc def", 7, HEARTH_ADD_SPECIAL, &ids, &count, NULL),
+                     0);
+    assert_int_equal(hearth_tokenize(whole, "abc def", 7, HEARTH_ADD_SPECIAL, &expected_ids,
+                                     &expected_count, NULL),
+                     0);
+    assert_int_equal(count, expected_count);
+    assert_memory_equal(ids, expected_ids, count * sizeof *ids);
+    hearth_free(ids);
+    hearth_free(expected_ids);
+
+    struct hearth_engine *engine = NULL;
+    struct hearth_estimate estimate;
+    enum hearth_pooling pooling;
+    struct hearth_error errors[3];
+    assert_int_equal(hearth_engine_open(model, NULL, &engine, &errors[0]), HEARTH_E_UNSUPPORTED);
+    assert_int_equal(hearth_engine_estimate(model, NULL, &estimate, &errors[1]),
+                     HEARTH_E_UNSUPPORTED);
+    assert_int_equal(hearth_model_pooling(model, &pooling, &errors[2]), HEARTH_E_UNSUPPORTED);
+    assert_null(engine);
+    for (size_t i = 0; i < 3; i++)
+        assert_non_null(strstr(errors[i].text, "architecture \"alpac\" is not supported"));
+    hearth_model_close(model);
+    hearth_model_close(whole);
+    remove(path);
+}
+
 /* A capability lifts the limit; then locking must work. */
 static void locking_works_or_names_the_limit(void **state)
 {
@@ -150,6 +230,8 @@ int main(void)
         cmocka_unit_test(a_copy_and_an_unread_file_give_the_same_logits),
         cmocka_unit_test(a_copy_does_without_its_file),
         cmocka_unit_test(copying_can_be_cancelled),
+        cmocka_unit_test(what_does_not_work_is_refused_before_it_is_read),
+        cmocka_unit_test(a_vocabulary_does_without_weights),
         cmocka_unit_test(locking_works_or_names_the_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
