@@ -343,16 +343,22 @@ int os_confine(struct os_confinement *confinement, struct hearth_error *err);
 /* ---- terminal and signals ---- */
 bool os_is_terminal(int fd);
 unsigned os_terminal_width(void); /* columns of standard error; 80 where unknown */
+/* Opens standard input, output and error where the process was started without: what it opens later
+ * must not become them. Such an input is at its end, and such an output cannot be written. */
+void os_claim_standard_files(void);
 /* Installs a handler for Ctrl-C (SIGINT) that only calls `on_interrupt`, which must be
  * async-signal-safe. NULL puts the default back. */
 void os_on_interrupt(void (*on_interrupt)(void));
+/* The same for what asks a program to end, with the signal's number: SIGTERM, and SIGHUP when its
+ * terminal goes. One that the program was started to ignore stays ignored. */
+void os_on_terminate(void (*on_terminate)(int number));
 /* The numbers of the signals that ask a process to end: of a program, and of Ctrl-C. */
 int os_signal_terminate(void);
 int os_signal_interrupt(void);
 bool os_input_waits(int fd); /* whether a read would return at once */
 /* Waits until a read would return at once: 1. 0 after so long (UINT64_MAX: for ever), -1 when
- * `interrupted` says so: it is asked while SIGINT is held back, so that none can come between the
- * question and the wait. */
+ * `interrupted` says so: it is asked while these signals are held back, so that none can come
+ * between the question and the wait. */
 int os_wait_input(int fd, uint64_t ns, bool (*interrupted)(void));
 /* Bytes read; 0 at the end of the input, negative on failure. */
 ptrdiff_t os_read(int fd, void *bytes, size_t size);

@@ -443,8 +443,17 @@ unsigned os_terminal_width(void)
     return 80;
 }
 
-/* A signal handler has no argument of its own: this is the one place where a global is needed. */
+void os_claim_standard_files(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDONLY) != fd)
+            return; /* there is no /dev/null */
+    }
+}
+
+/* A signal handler has no argument of its own: this is the one place where globals are needed. */
 static void (*volatile interrupt_handler)(void);
+static void (*volatile terminate_handler)(int number);
 
 static void handle_interrupt(int signal_number)
 {
@@ -473,6 +482,27 @@ void os_on_interrupt(void (*on_interrupt)(void))
     sigaction(SIGINT, &action, NULL);
 }
 
+static void handle_terminate(int signal_number)
+{
+    void (*handler)(int) = terminate_handler;
+    if (handler)
+        handler(signal_number);
+}
+
+void os_on_terminate(void (*on_terminate)(int number))
+{
+    static const int signals[] = {SIGTERM, SIGHUP};
+    terminate_handler = on_terminate;
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        struct sigaction action = {0}, before;
+        if (sigaction(signals[i], NULL, &before) == 0 && before.sa_handler == SIG_IGN)
+            continue;
+        action.sa_handler = on_terminate ? handle_terminate : SIG_DFL;
+        sigemptyset(&action.sa_mask);
+        sigaction(signals[i], &action, NULL);
+    }
+}
+
 bool os_input_waits(int fd)
 {
     struct pollfd input = {.fd = fd, .events = POLLIN};
@@ -486,10 +516,12 @@ int os_wait_input(int fd, uint64_t ns, bool (*interrupted)(void))
         .tv_nsec = (long)(ns % 1000000000u),
     };
     struct pollfd input = {.fd = fd, .events = POLLIN};
-    sigset_t interrupt, before;
-    sigemptyset(&interrupt);
-    sigaddset(&interrupt, SIGINT);
-    pthread_sigmask(SIG_BLOCK, &interrupt, &before);
+    sigset_t held, before;
+    sigemptyset(&held);
+    sigaddset(&held, SIGINT);
+    sigaddset(&held, SIGTERM);
+    sigaddset(&held, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &held, &before);
     int ready = -1;
     bool stop = interrupted();
     while (!stop && ready < 0) {

@@ -303,10 +303,10 @@ static enum exit_code converse(struct chat *chat)
     bool interrupted = false;
     enum exit_code code = EXIT_CODE_OK;
     buffer_init(&text, TEXT_BYTES_MAX);
-    while (!chat->leave) {
+    while (!chat->leave && code == EXIT_CODE_OK) {
         enum editor_result result = editor_read(chat->editor, &text);
-        if (result == EDITOR_INTERRUPTED && interrupted)
-            code = EXIT_CODE_INTERRUPTED;
+        if (result == EDITOR_INTERRUPTED && (interrupted || interrupt_ends()))
+            code = interrupt_code();
         if (result == EDITOR_END || code != EXIT_CODE_OK)
             break;
         if (result == EDITOR_INTERRUPTED)
@@ -317,6 +317,8 @@ static enum exit_code converse(struct chat *chat)
         if (!run_chat_command(chat, text.data))
             take_text(chat, buffer_text(&text));
         interrupted = interrupt_came();
+        if (interrupt_ends())
+            code = interrupt_code();
         interrupt_leave();
     }
     buffer_finish(&text);

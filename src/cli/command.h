@@ -15,6 +15,7 @@ enum exit_code {
     EXIT_CODE_OK = 0,
     EXIT_CODE_ERROR = 1,
     EXIT_CODE_USAGE = 2,
+    EXIT_CODE_SIGNAL = 128, /* and the signal's number */
     EXIT_CODE_INTERRUPTED = 130,
 };
 

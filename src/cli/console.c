@@ -9,6 +9,7 @@
 
 #include "base/os.h"
 #include "base/utf8.h"
+#include "cli/interrupt.h"
 
 #define READ_BYTES 65536
 
@@ -25,7 +26,7 @@ void console_say(const char *format, ...)
 enum exit_code console_fail(const struct hearth_error *err)
 {
     console_say("%s", err->text[0] ? err->text : hearth_status_text(err->code));
-    return err->code == HEARTH_E_CANCELLED ? EXIT_CODE_INTERRUPTED : EXIT_CODE_ERROR;
+    return err->code == HEARTH_E_CANCELLED ? interrupt_code() : EXIT_CODE_ERROR;
 }
 
 /* ---- standard output ---- */

@@ -18,7 +18,8 @@ const char help_about[] = "hearth runs language models on this computer, in boun
 const char help_exit_codes[] = "0\tdone\n"
                                "1\tan error; its cause is on standard error\n"
                                "2\tthe command line is wrong\n"
-                               "130\tinterrupted by Ctrl-C\n";
+                               "130\tinterrupted by Ctrl-C\n"
+                               "143\tended by SIGTERM; 129 by SIGHUP\n";
 
 /* ---- pieces shared with the man pages ---- */
 

@@ -15,6 +15,17 @@ static _Atomic(struct hearth_sequence *) sequence_to_cancel;
 static _Atomic(struct hearth_request *) request_to_cancel;
 static atomic_int reaction;
 static atomic_int came;
+static atomic_int ending; /* the number of the signal that asked the process to end; or 0 */
+
+static void cancel(void)
+{
+    struct hearth_sequence *sequence = atomic_load(&sequence_to_cancel);
+    struct hearth_request *request = atomic_load(&request_to_cancel);
+    if (sequence)
+        hearth_sequence_cancel(sequence);
+    if (request)
+        hearth_request_cancel(request);
+}
 
 static void on_interrupt(void)
 {
@@ -22,12 +33,20 @@ static void on_interrupt(void)
     if (now == LEAVE || (now == CANCEL && atomic_load(&came)))
         _Exit(EXIT_CODE_INTERRUPTED);
     atomic_store(&came, 1);
-    struct hearth_sequence *sequence = atomic_load(&sequence_to_cancel);
-    struct hearth_request *request = atomic_load(&request_to_cancel);
-    if (now == CANCEL && sequence)
-        hearth_sequence_cancel(sequence);
-    if (now == CANCEL && request)
-        hearth_request_cancel(request);
+    if (now == CANCEL)
+        cancel();
+}
+
+/* What Ctrl-C does, and then the command leaves by itself. */
+static void on_terminate(int number)
+{
+    int now = atomic_load(&reaction);
+    atomic_store(&ending, number);
+    if (now == LEAVE)
+        _Exit(EXIT_CODE_SIGNAL + number);
+    atomic_store(&came, 1);
+    if (now == CANCEL)
+        cancel();
 }
 
 static void on_bus_error(void)
@@ -41,6 +60,7 @@ static void on_bus_error(void)
 void interrupt_init(void)
 {
     os_on_interrupt(on_interrupt);
+    os_on_terminate(on_terminate);
     os_on_bus_error(on_bus_error);
 }
 
@@ -77,4 +97,15 @@ void interrupt_leave(void)
 bool interrupt_came(void)
 {
     return atomic_load(&came) != 0;
+}
+
+bool interrupt_ends(void)
+{
+    return atomic_load(&ending) != 0;
+}
+
+enum exit_code interrupt_code(void)
+{
+    int number = atomic_load(&ending);
+    return number ? (enum exit_code)(EXIT_CODE_SIGNAL + number) : EXIT_CODE_INTERRUPTED;
 }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/os.h"
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/help.h"
@@ -107,6 +108,7 @@ int main(int argc, char **argv)
     /* Characters as the terminal has them, for line editing; numbers stay as in C. */
     if (!setlocale(LC_CTYPE, "") || strcmp(setlocale(LC_CTYPE, NULL), "C") == 0)
         setlocale(LC_CTYPE, "C.UTF-8");
+    os_claim_standard_files();
     interrupt_init();
     return (int)dispatch(argc, argv);
 }

@@ -159,7 +159,7 @@ static enum exit_code end_once(const struct run *run, const struct answer *answe
     if (code != EXIT_CODE_OK)
         return code;
     return result->stop == HEARTH_STOP_ERROR       ? EXIT_CODE_ERROR
-           : result->stop == HEARTH_STOP_CANCELLED ? EXIT_CODE_INTERRUPTED
+           : result->stop == HEARTH_STOP_CANCELLED ? interrupt_code()
                                                    : EXIT_CODE_OK;
 }
 
@@ -173,6 +173,9 @@ static enum exit_code run_once(struct run *run)
     size_t before = dialogue->calls->count(dialogue);
     buffer_init(&prompt, 2 * INPUT_BYTES_MAX);
     int status = gather_prompt(run->settings, &prompt, &err);
+    if (!status && prompt.size == 0)
+        status =
+            error_set(&err, HEARTH_E_ARGUMENT, "the prompt is empty: there is nothing to answer");
     if (!status)
         status = run_append(dialogue, "user", buffer_text(&prompt), &err);
     struct answer_options options = run_answer_options(run);

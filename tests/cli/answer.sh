@@ -102,6 +102,31 @@ printf 'a\377b\000c\033[2J' | "$hearth" run "$model" -n 2 > "$scratch/out" 2> "$
 printf 'a\377b\000c' | "$hearth" run "$model" --raw -n 2 > "$scratch/out" 2> "$scratch/err" ||
     fail 'odd bytes in a raw prompt'
 
+# nothing to answer is an error, whatever it is that is missing
+run 1 run "$model"
+out_empty
+err_lines 1
+err_has 'the prompt is empty'
+run 1 run "$model" ''
+err_has 'the prompt is empty'
+
+# standard files that are closed: an input at its end, an output that cannot be written; and none
+# becomes a file that is opened later
+"$hearth" run "$model" 'Name a colour.' --temp 0 -n 8 <&- > "$scratch/out" 2> "$scratch/err" ||
+    fail 'a closed standard input'
+cmp -s "$scratch/out" "$scratch/plain" || fail 'a closed standard input gives another answer'
+"$hearth" run "$model" 'Name a colour.' --temp 0 -n 8 --session closed > /dev/null 2>&1 < /dev/null
+"$hearth" run "$model" 'Another one.' --temp 0 -n 8 --session closed < /dev/null >&- 2> "$scratch/err"
+[ $? -eq 1 ] || fail 'a closed standard output is no error'
+err_has 'standard output cannot be written'
+"$hearth" run "$model" 'Name a colour.' --temp 0 -n 8 < /dev/null > "$scratch/out" 2>&- ||
+    fail 'a closed standard error'
+cmp -s "$scratch/out" "$scratch/plain" || fail 'a closed standard error gives another answer'
+run 0 sessions show closed --json
+json 'len(o["messages"]) == 4'
+run 0 run "$model" 'A third one.' --temp 0 -n 2 --session closed --json
+json 'o["miss"] == "nothing" and o["timings"]["cached_tokens"] > 50'
+
 # inspect
 run 0 inspect "$model" --json
 err_empty

@@ -25,6 +25,7 @@ class Terminal:
         self.seen = b""
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored under nohup
             os.environ.update(TERM="xterm", XDG_STATE_HOME=os.path.join(SCRATCH, state))
             os.execv(HEARTH, [HEARTH, *words])
 

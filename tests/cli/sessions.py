@@ -280,6 +280,44 @@ def test_interrupted():
     check(len(messages("c")) == 6, "what has no answer is not kept")
 
 
+def test_asked_to_end():
+    """SIGTERM and the end of the terminal leave in order: what was computed is kept, too."""
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGHUP, 129)):
+        t = Terminal("run", MODEL, "--session", "ended", "--temp", "0")
+        t.wait_for(PROMPT)
+        t.type(b"Name a colour, and say where one sees it.\r")
+        t.wait_for(PROMPT)
+        os.kill(t.pid, number)
+        check(t.leave() == code, f"while keys are awaited {number.name} gives {code}")
+        first = messages("ended")
+        check(len(first) == 2 and sessions()["ended"]["kept_tokens"] > 40,
+              "what was computed is on the disk", sessions())
+        t = Terminal("run", MODEL, "--session", "ended", "--temp", "0")
+        t.wait_for(PROMPT)
+        t.type(b"Write a very long story about the sea.\r")
+        t.wait_for(b"\n")
+        while len(t.seen) < 60 and t.read(SLOW):
+            pass
+        os.kill(t.pid, number)
+        check(t.leave() == code, f"while an answer is written {number.name} gives {code}")
+        both = messages("ended")
+        check(len(both) == 4 and both[:2] == first and len(both[3]["content"]) > 40,
+              "the history keeps the text so far", both)
+        kept = sessions()["ended"]
+        check(kept["kept_tokens"] >= kept["tokens"] - 1, "and what was computed of it", kept)
+        hearth("sessions", "remove", "ended")
+    process = subprocess.Popen([HEARTH, "run", MODEL, "--session", "ended", "--temp", "0",
+                                "Write a very long story about the sea."],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    seen = process.stdout.read(40)
+    process.terminate()
+    seen += process.stdout.read()
+    check(process.wait(SLOW) == 143, "one answer ends with 143")
+    check(messages("ended")[1]["content"] == seen.decode().rstrip("\n"), "its text is kept")
+    check(answer("--session", "ended", "Go on.")["miss"] == "nothing", "it goes on")
+    hearth("sessions", "remove", "ended")
+
+
 def test_damaged_and_other():
     first = answer("--session", "d", "Name a colour.")
     spills = os.path.join(STORE, "spills")
@@ -305,7 +343,8 @@ def test_damaged_and_other():
 
 for test in (test_it_goes_on_in_another_process, test_listed_shown_removed,
              test_in_a_conversation, test_idle, test_completion, test_two_processes,
-             test_a_store_that_cannot_be_written, test_interrupted, test_damaged_and_other):
+             test_a_store_that_cannot_be_written, test_interrupted, test_asked_to_end,
+             test_damaged_and_other):
     begin = time.monotonic()
     test()
     print(f"{test.__name__}: {time.monotonic() - begin:.1f} s")
