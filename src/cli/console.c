@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <utf8proc.h>
 
 #include "base/os.h"
 #include "base/utf8.h"
@@ -162,6 +163,47 @@ void console_escape(struct text text, struct buffer *out)
             buffer_append(out, text.data + at, size);
         at += size ? size : 1;
     }
+}
+
+/* Wide letters take two columns, marks above others none. */
+static size_t columns_of(uint32_t code_point)
+{
+    int columns = utf8proc_charwidth((utf8proc_int32_t)code_point);
+    return columns > 0 ? (size_t)columns : 0;
+}
+
+static size_t all_columns(struct text valid)
+{
+    size_t columns = 0, size;
+    uint32_t code_point;
+    for (size_t at = 0; at < valid.size; at += size) {
+        size = utf8_decode(valid.data + at, valid.size - at, &code_point);
+        columns += columns_of(code_point);
+    }
+    return columns;
+}
+
+size_t console_fit(struct text text, size_t columns_max, struct buffer *out)
+{
+    struct buffer escaped;
+    uint32_t code_point;
+    size_t columns = 0, at = 0, size;
+    buffer_init(&escaped, out->max);
+    console_escape(text, &escaped);
+    size_t whole = all_columns(buffer_text(&escaped)), room = columns_max;
+    if (whole > columns_max)
+        room--; /* for the ellipsis */
+    for (; at < escaped.size; at += size) {
+        size = utf8_decode(escaped.data + at, escaped.size - at, &code_point);
+        if (columns + columns_of(code_point) > room)
+            break;
+        columns += columns_of(code_point);
+    }
+    buffer_append(out, escaped.data, at);
+    if (whole > columns_max && buffer_append_text(out, TEXT("\xe2\x80\xa6")))
+        columns++;
+    buffer_finish(&escaped);
+    return columns;
 }
 
 const char *size_text(uint64_t bytes, char out[SIZE_TEXT_MAX])

@@ -40,6 +40,10 @@ int console_read_all(FILE *stream, const char *name, struct buffer *out, struct 
 /* Bytes with what does not print as C escapes: \n, \t, \\, \x1b. */
 void console_escape(struct text text, struct buffer *out);
 
+/* The same, as wide as columns_max columns of a terminal at most: what is beyond becomes an
+ * ellipsis. Returns its columns. */
+size_t console_fit(struct text text, size_t columns_max, struct buffer *out);
+
 #define SIZE_TEXT_MAX 48
 
 /* "12.3 MiB", "1.42 GiB". */

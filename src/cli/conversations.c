@@ -8,7 +8,6 @@
 
 #include "base/memory.h"
 #include "base/os.h"
-#include "base/utf8.h"
 #include "cli/command.h"
 #include "cli/console.h"
 #include "cli/state.h"
@@ -115,30 +114,6 @@ static const char *age_text(int64_t unix_seconds, char out[AGE_BYTES])
     return out;
 }
 
-/* As it can be shown, with an ellipsis for what is beyond `columns_max`; returns its columns. */
-static size_t shown_name(const char *name, size_t columns_max, struct buffer *out)
-{
-    struct buffer escaped;
-    size_t columns = 0, at = 0;
-    buffer_init(&escaped, 1 << 16);
-    console_escape(text_of(name), &escaped);
-    while (at < escaped.size) {
-        uint32_t code_point;
-        size_t size = utf8_decode(escaped.data + at, escaped.size - at, &code_point);
-        size = size ? size : 1;
-        if (columns + 1 == columns_max && at + size < escaped.size) {
-            buffer_append_text(out, TEXT("\xe2\x80\xa6"));
-            columns++;
-            break;
-        }
-        buffer_append(out, escaped.data + at, size);
-        columns++;
-        at += size;
-    }
-    buffer_finish(&escaped);
-    return columns;
-}
-
 static void print_name(const char *name)
 {
     console_show(text_of(name));
@@ -151,8 +126,9 @@ static void print_row(const struct hearth_store_entry *entry, size_t width)
     char tokens[SIZE_TEXT_MAX + 8], memory[SIZE_TEXT_MAX], disk[SIZE_TEXT_MAX], age[AGE_BYTES];
     buffer_init(&name, 1 << 16);
     buffer_init(&model, 1 << 16);
-    size_t columns = shown_name(entry->key, NAME_COLUMNS_MAX, &name);
-    shown_name(entry->model_name[0] ? entry->model_name : entry->model, NAME_COLUMNS_MAX, &model);
+    size_t columns = console_fit(text_of(entry->key), NAME_COLUMNS_MAX, &name);
+    console_fit(text_of(entry->model_name[0] ? entry->model_name : entry->model), NAME_COLUMNS_MAX,
+                &model);
     printf("%s%*s  %8" PRIu64 "  %9s  %10s  %10s  %-12s  %s\n", name.data ? name.data : "",
            (int)(width - columns), "", entry->messages, count_text(entry->tokens, tokens),
            size_text(entry->spill_bytes, memory), size_text(disk_bytes(entry), disk),
@@ -167,7 +143,7 @@ static void print_table(const struct entries *entries)
     for (size_t i = 0; i < entries->count; i++) {
         struct buffer name;
         buffer_init(&name, 1 << 16);
-        size_t columns = shown_name(entries->items[i].key, NAME_COLUMNS_MAX, &name);
+        size_t columns = console_fit(text_of(entries->items[i].key), NAME_COLUMNS_MAX, &name);
         width = columns > width ? columns : width;
         buffer_finish(&name);
     }
@@ -225,7 +201,7 @@ static void print_facts(const struct hearth_store_entry *entry)
     char text[128], count[SIZE_TEXT_MAX + 8], size[SIZE_TEXT_MAX], age[AGE_BYTES], when[64] = "";
     struct tm day;
     buffer_init(&name, 1 << 16);
-    shown_name(entry->key, SIZE_MAX, &name);
+    console_escape(text_of(entry->key), &name);
     print_fact("name", name.data ? name.data : "");
     buffer_finish(&name);
     buffer_finish(&name);

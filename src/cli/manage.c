@@ -22,6 +22,7 @@ struct manage_settings {
 
 #define TTL_UNSAID (UINT64_MAX - 1)
 #define STOP_SECONDS_MAX 90
+#define NAME_COLUMNS_MAX 60
 
 static uint64_t number(const json_t *object, const char *name)
 {
@@ -60,12 +61,22 @@ static enum exit_code ask(const struct manage_settings *settings, const char *me
 
 /* ---- hearth ps ---- */
 
+/* Columns of a name; where `out` is given, what is shown of it goes there. */
+static int fit_name(const char *name, struct buffer *out)
+{
+    struct buffer shown;
+    buffer_init(&shown, 4096);
+    size_t columns = console_fit(text_of(name), NAME_COLUMNS_MAX, out ? out : &shown);
+    buffer_finish(&shown);
+    return (int)columns;
+}
+
 static void print_name(const char *name, int width)
 {
     struct buffer shown;
     buffer_init(&shown, 4096);
-    console_escape(text_of(name), &shown);
-    printf("%-*s", width, shown.data ? shown.data : "");
+    int columns = fit_name(name, &shown);
+    printf("%s%*s", shown.data ? shown.data : "", width - columns, "");
     buffer_finish(&shown);
 }
 
@@ -81,12 +92,12 @@ static void print_time_left(const json_t *model)
 
 static int name_width(const json_t *models)
 {
-    size_t width = strlen("MODEL");
+    int width = (int)strlen("MODEL");
     for (size_t i = 0; i < json_array_size(models); i++) {
-        size_t size = strlen(string(json_array_get(models, i), "name"));
-        width = size > width ? size : width;
+        int columns = fit_name(string(json_array_get(models, i), "name"), NULL);
+        width = columns > width ? columns : width;
     }
-    return width < 60 ? (int)width : 60;
+    return width;
 }
 
 static void show_loaded(const json_t *reply)

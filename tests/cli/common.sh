@@ -6,7 +6,8 @@ here=$(dirname "$0")
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 XDG_STATE_HOME=$scratch/state
-export XDG_STATE_HOME
+XDG_RUNTIME_DIR=$scratch/run # a daemon of the user's is left alone
+export XDG_STATE_HOME XDG_RUNTIME_DIR
 failures=0
 
 fail() { # MESSAGE

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import unicodedata
 
 from pseudo_terminal import HEARTH, MODEL, PROMPT, SCRATCH, SLOW, Terminal, check, failures
 
@@ -228,6 +229,27 @@ def test_two_processes():
     hearth("run", MODEL, "--session", "x" * 300, "Hello.", code=1)
 
 
+def columns(text):
+    """As a terminal counts them."""
+    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+               for c in text)
+
+
+def test_names_in_all_scripts():
+    names = ["plain", "\u65e5\u672c\u8a9e\u306e\u8a71", "cafe\u0301", "\ud55c\uad6d" * 30,
+             "tab\tand \x1b[31m"]
+    for name in names:
+        hearth("run", MODEL, "--session", name, "Hello.", "-n", "1")
+    head, *rows = hearth("sessions")[0].splitlines()
+    at = {columns(row[:row.index("just now")]) for row in rows}
+    check(at == {columns(head[:head.index("LAST USE")])}, "columns are aligned", rows)
+    check(any("\u2026  " in row and columns(row.split("  ")[0]) in (39, 40) for row in rows),
+          "a long name is cut", rows)
+    check(not any("\x1b" in row for row in rows), "no name steers the terminal", rows)
+    hearth("sessions", "remove", *names)
+    check(not sessions(), "each is removed by its name")
+
+
 def test_a_store_that_cannot_be_written():
     path = os.path.join(SCRATCH, "file")
     with open(path, "w"):
@@ -343,7 +365,7 @@ def test_damaged_and_other():
 
 for test in (test_it_goes_on_in_another_process, test_listed_shown_removed,
              test_in_a_conversation, test_idle, test_completion, test_two_processes,
-             test_a_store_that_cannot_be_written, test_interrupted, test_asked_to_end,
+             test_names_in_all_scripts, test_a_store_that_cannot_be_written, test_interrupted, test_asked_to_end,
              test_damaged_and_other):
     begin = time.monotonic()
     test()
