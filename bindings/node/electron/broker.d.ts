@@ -1,4 +1,4 @@
-import type { ConnectOptions, Hearth, SessionOptions } from "../index.js";
+import type { ConnectOptions, Hearth, Session, SessionOptions } from "../index.js";
 
 /** For a utility process of the app's own, which `registerHearth({ broker })` starts in the place of hearth's. */
 export interface BrokerOptions {
@@ -6,6 +6,10 @@ export interface BrokerOptions {
     connect?: ConnectOptions;
     /** May change what a page says of a conversation, or throw. */
     session?(options: SessionOptions): SessionOptions;
+    /** When it is connected. */
+    onStart?(hearth: Hearth): void;
+    /** After each answer to a page. */
+    onAnswer?(session: Session): void | Promise<void>;
 }
 
 /** Serves pages over the ports that main sends to this process. `options` may be a function of main's `data`. */

@@ -81,6 +81,7 @@ class Broker {
             for (const [alias, path] of Object.entries(models ?? {}))
                 await this.#names.add(hearth, alias, path).catch((error) => this.#tell({ type: "failed", model: alias, error: error.message }));
             for (const type of FORWARDED) hearth.on(type, (event) => this.#tell({ type, ...event }));
+            this.#options.onStart?.(hearth);
             this.#settle.resolve(hearth);
         } catch (error) {
             this.#settle.reject(error);
@@ -260,8 +261,17 @@ class Client {
         this.#sessions.delete(handle);
     }
 
+    async answer(context, handle, begin) {
+        const session = this.session(handle);
+        try {
+            return await this.#stream(context, begin(session));
+        } finally {
+            await this.#broker.options.onAnswer?.(session);
+        }
+    }
+
     /** Sends an answer no faster than its page takes it: the reader stops, and by that the model. */
-    async stream({ id, work, names, signal }, answer) {
+    async #stream({ id, work, names, signal }, answer) {
         let credit = WINDOW;
         let wake;
         work.credit = (count) => {
@@ -307,9 +317,9 @@ const CALLS = {
 
     session: async ({ hearth, client }, { handle, options }) => client.open(hearth, handle, options),
     prompt: (context, { handle, message, options }) =>
-        context.client.stream(context, context.client.session(handle).prompt(message, promptOptions(options))),
+        context.client.answer(context, handle, (session) => session.prompt(message, promptOptions(options))),
     regenerate: (context, { handle, options }) =>
-        context.client.stream(context, context.client.session(handle).regenerate(promptOptions(options))),
+        context.client.answer(context, handle, (session) => session.regenerate(promptOptions(options))),
     history: ({ client, signal }, { handle }) => client.session(handle).history({ signal }),
     info: ({ client, signal }, { handle }) => client.session(handle).info({ signal }),
     append: ({ client, signal }, { handle, message }) => client.session(handle).append(message, { signal }),
