@@ -5,8 +5,8 @@ import { Outbox } from "./outbox.js";
 
 const STREAMS_MAX = 64;
 const SESSIONS_MAX = 1024;
-/** Characters of an answer that may be under way to a page which has not taken them. */
-const WINDOW = 32 * 1024;
+/** Characters of an answer that may be under way to a page which has not taken them, if it wants no less. */
+const WINDOW_MAX = 32 * 1024;
 const CLOSE_MS = 1_200;
 const FORWARDED = ["state", "load", "loaded", "unload", "failed", "restart", "memory"];
 
@@ -210,20 +210,20 @@ class Client {
         const { id } = message;
         if (message.abort === true) this.#running.get(id)?.abort();
         else if (message.credit !== undefined) this.#running.get(id)?.credit?.(Number(message.credit));
-        else if (Number.isSafeInteger(id) && typeof message.call === "string") this.#run(id, message.call, Object(message.args));
+        else if (Number.isSafeInteger(id) && typeof message.call === "string") this.#run(message);
     }
 
-    async #run(id, call, args) {
+    async #run({ id, call, args, window }) {
         if (this.#running.has(id)) return;
         const stop = new AbortController();
-        const work = { abort: () => stop.abort() };
+        const work = { abort: () => stop.abort(), window: window > 0 && window < WINDOW_MAX ? window : WINDOW_MAX };
         try {
             if (!Object.hasOwn(CALLS, call)) throw new InvalidArgumentError(`There is no call ${JSON.stringify(call.slice(0, 64))}.`);
             if (this.#running.size >= STREAMS_MAX) throw new InvalidArgumentError(`A page can wait for ${STREAMS_MAX} answers at once.`);
             this.#running.set(id, work);
             const hearth = await this.#broker.hearth;
             const context = { hearth, client: this, names: this.#broker.names, id, work, signal: stop.signal };
-            const value = await CALLS[call](context, args);
+            const value = await CALLS[call](context, Object(args));
             this.#outbox.push({ id, result: this.#broker.names.rename(value) });
         } catch (error) {
             this.#outbox.push({ id, error: plain(error) });
@@ -272,11 +272,11 @@ class Client {
 
     /** Sends an answer no faster than its page takes it: the reader stops, and by that the model. */
     async #stream({ id, work, names, signal }, answer) {
-        let credit = WINDOW;
+        let credit = work.window;
         let wake;
         work.credit = (count) => {
             if (!(count > 0)) return;
-            credit = Math.min(credit + count, WINDOW);
+            credit = Math.min(credit + count, work.window);
             wake?.();
         };
         work.abort = () => {

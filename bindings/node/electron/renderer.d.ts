@@ -18,6 +18,9 @@ export type {
 export interface PageConnectOptions {
     /** How long main may take to answer, in milliseconds. Default: 10 000. */
     timeout?: number;
+    /** How many characters of an answer may wait in the page for who reads it; then the model pauses. Default, and the
+     * most: 32 768. */
+    window?: number;
 }
 
 export type PageEvents = Pick<HearthEvents, "state" | "load" | "loaded" | "unload" | "failed" | "restart" | "memory">;

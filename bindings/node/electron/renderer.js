@@ -130,7 +130,7 @@ class Hearth {
             fail: (error) => receiver.fail(error),
         });
         const send = (message) => this.#calls.has(id) && this.#port?.postMessage({ id, ...message });
-        this.#whenConnected(() => send({ call, args }), (error) => {
+        this.#whenConnected(() => send({ call, args, window: this.#options.window }), (error) => {
             this.#calls.delete(id);
             receiver.fail(error);
         });

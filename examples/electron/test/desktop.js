@@ -33,6 +33,7 @@ async function launchElectron(staged, executablePath, switches, env) {
     return {
         kind: `Electron ${versions.electron} (Chromium ${versions.chrome}), the real one, driven by playwright`,
         real: true,
+        preload: join(staged.app, "dist/electron/preload.cjs"),
         page,
         evaluate: (work, argument) => app.evaluate(work, argument),
         processes: async () => [child.pid, ...(await app.evaluate(({ app }) => app.getAppMetrics().map(({ pid }) => pid)))],

@@ -7,6 +7,7 @@ const STORY = "Write a very long story about a lighthouse, with many paragraphs.
 
 export async function frozen(desktop, say, title) {
     const { page, evaluate, model } = desktop;
+    await page.evaluate((model) => window.__hearth.load(model), model);
     const idle = await measure(desktop, "idle", () => sleep(1500));
     const results = [idle];
     const phase = async (name, work) => results.push(await measure(desktop, name, work, idle.page.gap));
@@ -32,6 +33,7 @@ export async function frozen(desktop, say, title) {
         return { abortMs: await page.evaluate(abortByButton) };
     });
     await phase("unload", async () => {
+        await page.evaluate((model) => window.__hearth.load(model), model);
         await page.evaluate((model) => window.__hearth.unload(model, { force: true }), model);
         await sleep(300);
     });

@@ -51,7 +51,7 @@ export async function prepare(desktop, { inPage, model }) {
 }
 
 /** A page has what the bridge gives it, and no more; a frame of another origin has nothing; no path is taken. */
-async function walls({ page, evaluate, real, model }) {
+async function walls({ page, evaluate, real, model, preload }) {
     const seen = await page.evaluate(() => ({
         require: typeof window.require,
         process: typeof window.process,
@@ -66,17 +66,17 @@ async function walls({ page, evaluate, real, model }) {
     }, model);
     expect(refusals.every((name) => name === "ModelNotFoundError"), `paths were answered with ${refusals}`);
     if (!real) return "the page sees the bridge alone; paths are refused (sandbox and frames: with the real Electron)";
-    const foreign = await evaluate(foreignPage, model);
+    const foreign = await evaluate(foreignPage, preload);
     expect(foreign.preferences.sandbox && foreign.preferences.contextIsolation && !foreign.preferences.nodeIntegration, JSON.stringify(foreign.preferences));
     expect(foreign.answered === "without a port", `a page of another origin was answered ${foreign.answered}`);
     return "sandboxed and isolated; the page sees the bridge alone; paths are refused, and a page of another origin gets no port";
 }
 
 /** In main: a window of another origin with the same preload script asks. */
-async function foreignPage({ BrowserWindow }) {
+async function foreignPage({ BrowserWindow }, preload) {
     const [window] = BrowserWindow.getAllWindows();
     const preferences = window.webContents.getLastWebPreferences();
-    const other = new BrowserWindow({ show: false, webPreferences: { preload: preferences.preload, sandbox: true } });
+    const other = new BrowserWindow({ show: false, webPreferences: { preload, sandbox: true } });
     await other.loadURL("data:text/html,<title>other</title>");
     const answered = await other.webContents.executeJavaScript(`new Promise((resolve) => {
         window.addEventListener("message", (event) => resolve(event.ports.length ? "with a port" : "without a port"));
@@ -96,6 +96,7 @@ async function chat({ page }) {
     await page.click("#send"); // stop, or nothing if it has ended
     await page.waitForSelector(".message.assistant .foot", { timeout: 10_000 });
     await page.waitForFunction(() => document.getElementById("memory-private").textContent !== "–", undefined, { timeout: 5000 });
+    await sleep(1200); // it is shown each second
     const memory = await page.textContent("#memory-private");
     const figures = await page.textContent(".message.assistant .figures");
     expect((await page.locator("#conversations li").count()) >= 1, "the conversation is not in the list");
@@ -132,28 +133,31 @@ async function readSlowly({ model, pauseMs }) {
     return Promise.all(["rivers", "mountains", "islands"].map(one));
 }
 
-/** A reader that stops stops the model; what is under way is bounded. */
+/** What waits in a page for a reader that has stopped is bounded, and then the rest comes. */
 async function credits({ page, model }) {
     const seen = await page.evaluate(async (model) => {
-        const session = window.__hearth.session({ model });
+        const narrow = await window.hearthRenderer.connect({ window: 256 });
+        const session = narrow.session({ model });
         const answer = session.prompt("Count from one on, and never stop.", { maxTokens: 400, ignoreEos: true, seed: 2 });
         const reader = answer[Symbol.asyncIterator]();
-        while ((await reader.next()).value.type !== "text");
-        await new Promise((resolve) => setTimeout(resolve, 1000));
-        const paused = answer.text.length;
-        let read = 0;
-        for (;;) {
-            const { done, value } = await reader.next();
-            if (done) break;
-            read += value.text?.length ?? 0;
-        }
+        let read = (await firstText(reader)).length;
+        await new Promise((resolve) => setTimeout(resolve, 3000));
+        const waiting = answer.text.length - read;
+        for (let next; !(next = await reader.next()).done; ) read += next.value.text?.length ?? 0;
         const whole = (await answer).text.length;
-        await session.close();
-        return { paused, whole, read };
+        await narrow.close();
+        return { waiting, whole, read };
+
+        async function firstText(reader) {
+            for (;;) {
+                const { value } = await reader.next();
+                if (value.type === "text") return value.text;
+            }
+        }
     }, model);
-    expect(seen.paused <= 32 * 1024 + 4096, `${seen.paused} characters came to a reader that had stopped`);
-    expect(seen.read > 0 && seen.whole > 0, JSON.stringify(seen));
-    return `a reader that stopped had ${seen.paused} characters waiting (at most 32 KiB), and then the rest of ${seen.whole}`;
+    expect(seen.waiting > 0 && seen.waiting <= 256 + 64, `${seen.waiting} characters waited for a reader that had stopped`);
+    expect(seen.read === seen.whole && seen.whole > 600, JSON.stringify(seen));
+    return `${seen.waiting} characters waited for a reader that had stopped 3 s, within a window of 256; then it got the rest of ${seen.whole}`;
 }
 
 /** Abort reaches the reading of a prompt. */
