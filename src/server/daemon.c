@@ -291,6 +291,33 @@ static int listen_ports(struct life *life, struct hearth_error *err)
     return status;
 }
 
+static void free_event(struct event *event)
+{
+    if (event)
+        event_free(event);
+}
+
+static void on_late(evutil_socket_t fd, short what, void *context)
+{
+    bool *late = context;
+    (void)fd, (void)what;
+    *late = true;
+}
+
+/* Processes that were killed are waited for, until nothing but this limit is left in the loop. */
+static void await_killed(struct event_base *base)
+{
+    const struct timeval limit = {2, 0};
+    bool late = false;
+    struct event *timer = evtimer_new(base, on_late, &late);
+    if (timer && event_add(timer, &limit) == 0) {
+        while (!late && event_base_get_num_events(base, EVENT_BASE_COUNT_ADDED) > 1 &&
+               event_base_loop(base, EVLOOP_ONCE) == 0)
+            continue;
+    }
+    free_event(timer);
+}
+
 static void destroy(struct life *life)
 {
     struct daemon *daemon = &life->daemon;
@@ -298,17 +325,15 @@ static void destroy(struct life *life)
         http_server_destroy(daemon->http); /* its clients are told, and let go of models */
     if (daemon->models)
         models_destroy(daemon->models);
+    events_destroy(daemon->events);
+    for (size_t i = 0; i < STOP_EVENTS; i++)
+        free_event(life->signals[i]);
+    free_event(life->lifeline);
+    free_event(life->deadline);
+    if (daemon->base)
+        await_killed(daemon->base);
     if (daemon->store)
         hearth_store_close(daemon->store);
-    for (size_t i = 0; i < STOP_EVENTS; i++) {
-        if (life->signals[i])
-            event_free(life->signals[i]);
-    }
-    if (life->lifeline)
-        event_free(life->lifeline);
-    if (life->deadline)
-        event_free(life->deadline);
-    events_destroy(daemon->events);
     metrics_destroy(daemon->metrics);
     log_destroy(daemon->log);
     buffer_finish(&life->key_file);
@@ -335,7 +360,7 @@ int daemon_run(const struct daemon_options *options, struct hearth_error *err)
         if (options->on_listening)
             options->on_listening(options->context, life.daemon.port);
         event_base_dispatch(life.daemon.base);
-        log_line(life.daemon.log, LOG_INFO, 0, "ended", "requests=%s", "done");
+        log_line(life.daemon.log, LOG_INFO, 0, "ended", "pid=%d", os_process_id());
     }
     destroy(&life);
     return status;

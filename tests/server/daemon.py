@@ -1,5 +1,6 @@
 """daemon.py HEARTH MODEL [TEST...]: `hearth serve` as a whole, with a real model."""
 
+import http.client
 import json
 import os
 import shutil
@@ -160,10 +161,29 @@ def test_the_end_waits_for_answers():
     daemon.text([user("Hi")])
     connection, answer = daemon.stream([user(LONG)], 48, ignore_eos=True)
     answer.readline()
-    daemon.process.send_signal(signal.SIGTERM)
+    daemon.tell()
     rest = answer.read().decode()
     check("data: [DONE]" in rest, "an answer at work is completed", rest[-300:])
     check(daemon.stop() == 0, "and then the daemon ends with 0")
+    daemon.end()
+
+
+def test_a_second_signal_does_not_wait():
+    daemon = Daemon()
+    connection, answer = daemon.stream([user(LONG)], 4000, ignore_eos=True)
+    answer.readline()
+    workers = daemon.workers()
+    daemon.tell()
+    time.sleep(0.2)
+    check(daemon.process.poll() is None, "the answer is waited for")
+    daemon.process.send_signal(signal.SIGTERM)
+    check(daemon.stop(5) == 0, "a second signal ends it at once")
+    check(not any(is_alive(pid) for pid in workers), "with its workers")
+    try:
+        check(b"[DONE]" not in answer.read(), "the answer has no end")
+    except http.client.IncompleteRead:
+        pass
+    connection.close()
     daemon.end()
 
 

@@ -57,6 +57,7 @@ class Daemon:
         self.made = folder is None
         self.folder = folder or tempfile.mkdtemp(prefix="hearth-serve-")
         self.socket = os.path.join(self.folder, "socket")
+        self.told = False
         self.log_path = os.path.join(self.folder, "log")
         self.log = open(self.log_path, "ab")
         command = [HEARTH, "serve", *models, "--port", "0", "--socket", self.socket,
@@ -135,10 +136,15 @@ class Daemon:
 
     # ---- ending ----
 
-    def stop(self, number=signal.SIGTERM, seconds=60):
+    def tell(self):
+        """To end; a second time would end it at once."""
+        if self.process.poll() is None and not self.told:
+            self.process.send_signal(signal.SIGTERM)
+        self.told = True
+
+    def stop(self, seconds=60):
         """Its exit code; None where it does not end."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
+        self.tell()
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
