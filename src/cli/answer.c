@@ -163,7 +163,8 @@ void answer_say_timings(const struct answer *answer, uint64_t load_ns)
 {
     const struct hearth_result *r = &answer->result;
     size_t computed = r->prompt_tokens - r->cached_tokens;
-    char load[SIZE_TEXT_MAX], prompt[SIZE_TEXT_MAX], first[SIZE_TEXT_MAX], decode[SIZE_TEXT_MAX];
+    char loaded[64] = "", load[SIZE_TEXT_MAX], prompt[SIZE_TEXT_MAX], first[SIZE_TEXT_MAX],
+         decode[SIZE_TEXT_MAX];
     char kept[64] = "";
     if (r->cached_tokens > 0)
         snprintf(kept, sizeof kept, " (%zu of them kept from before)", r->cached_tokens);
@@ -171,11 +172,13 @@ void answer_say_timings(const struct answer *answer, uint64_t load_ns)
                 duration_text(r->prompt_ns, prompt), per_second(computed, r->prompt_ns));
     if (misses[r->miss].reason)
         console_say("not more were kept: %s", misses[r->miss].reason);
-    console_say("answer: %zu tokens in %s, %.1f tokens/s; the first after %s, the model was loaded "
-                "in %s; ended by: %s",
+    if (load_ns)
+        snprintf(loaded, sizeof loaded, ", the model was loaded in %s",
+                 duration_text(load_ns, load));
+    console_say("answer: %zu tokens in %s, %.1f tokens/s; the first after %s%s; ended by: %s",
                 r->answer_tokens, duration_text(r->answer_ns, decode),
                 per_second(r->decode_tokens, r->answer_ns), duration_text(r->first_token_ns, first),
-                duration_text(load_ns, load), answer_stop_name(r->stop));
+                loaded, answer_stop_name(r->stop));
     if (r->drafted > 0)
         console_say("guessed: %" PRIu64 " tokens, %" PRIu64 " of them right", r->drafted,
                     r->accepted);

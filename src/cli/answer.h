@@ -38,7 +38,7 @@ const char *answer_stop_name(enum hearth_stop stop);
 const char *answer_miss_name(enum hearth_miss miss);
 json_t *answer_timings_json(const struct answer *answer, const struct loaded *loaded);
 /* The same as lines of talk. */
-void answer_say_timings(const struct answer *answer, uint64_t load_ns);
+void answer_say_timings(const struct answer *answer, uint64_t load_ns); /* 0: not known */
 /* Why what the store had was of no use; nothing where it was. */
 void answer_say_loss(const struct answer *answer);
 

@@ -264,14 +264,30 @@ int client_text(struct client *client, const char *path,
     return perform(&reading, "GET", path, NULL, NULL, err);
 }
 
-bool client_wait_gone(struct client *client, unsigned seconds)
+static bool lives(int pid)
+{
+    struct os_memory memory;
+    return os_process_memory_of(pid, &memory) && memory.private_bytes + memory.mapped_bytes > 0;
+}
+
+int client_stop(struct client *client, unsigned seconds, struct hearth_error *err)
 {
     uint64_t end = os_monotonic_ns() + (uint64_t)seconds * 1000000000u;
     _Atomic uint32_t never = 0;
-    while (os_monotonic_ns() < end) {
-        if (client_call(client, "GET", "/hearth/v1/status", NULL, NULL, NULL) == HEARTH_E_MISSING)
-            return true;
+    json_t *reply = NULL;
+    int status = client_call(client, "GET", "/hearth/v1/status", NULL, &reply, err);
+    int pid = (int)json_integer_value(json_object_get(reply, "pid"));
+    bool seen = !status && lives(pid); /* else it is in another world of process numbers */
+    json_decref(reply);
+    if (!status)
+        status = client_call(client, "POST", "/hearth/v1/stop", NULL, NULL, err);
+    while (!status && os_monotonic_ns() < end) {
+        if (seen ? !lives(pid)
+                 : client_call(client, "GET", "/hearth/v1/status", NULL, NULL, NULL) ==
+                       HEARTH_E_MISSING)
+            return 0;
         os_wait_for(&never, 0, GONE_LOOK_NS);
     }
-    return false;
+    return status ? status
+                  : error_set(err, HEARTH_E_STATE, "the daemon is still there after %u s", seconds);
 }

@@ -47,8 +47,9 @@ int client_stream(struct client *client, const char *method, const char *path, c
 int client_text(struct client *client, const char *path,
                 bool (*on_text)(void *context, struct text bytes), void *context,
                 struct hearth_error *err);
-/* Waits until nobody listens any more; false after so many seconds. */
-bool client_wait_gone(struct client *client, unsigned seconds);
+/* Tells it to end, and waits until its process has: to connect may start the next one, where a
+ * service manager holds the socket. HEARTH_E_STATE after so many seconds. */
+int client_stop(struct client *client, unsigned seconds, struct hearth_error *err);
 /* Appends a path's segment, percent-encoded. */
 bool client_append_segment(struct buffer *path, const char *segment);
 

@@ -10,7 +10,7 @@
 #include "base/os.h"
 #include "cli/command.h"
 #include "cli/console.h"
-#include "cli/state.h"
+#include "cli/keeper.h"
 
 enum action { LIST, SHOW, REMOVE };
 
@@ -18,6 +18,7 @@ struct sessions_settings {
     int action; /* enum action */
     struct text_list names;
     struct state_settings state;
+    struct client_settings client;
     bool json, only_names, all, yes;
 };
 
@@ -57,10 +58,9 @@ static bool collect(void *context, const struct hearth_store_entry *entry)
     return true;
 }
 
-static int entries_read(struct hearth_store *store, struct entries *entries,
-                        struct hearth_error *err)
+static int entries_read(struct keeper *keeper, struct entries *entries, struct hearth_error *err)
 {
-    int status = hearth_store_list(store, collect, entries, err);
+    int status = keeper_list(keeper, collect, entries, err);
     if (!status && entries->failed)
         status = error_set(err, HEARTH_E_MEMORY, "no memory for the list of conversations");
     return status;
@@ -153,12 +153,12 @@ static void print_table(const struct entries *entries)
         print_row(&entries->items[i].of, width);
 }
 
-static enum exit_code list(const struct sessions_settings *settings, struct hearth_store *store)
+static enum exit_code list(const struct sessions_settings *settings, struct keeper *keeper)
 {
     struct entries entries = {0};
     struct hearth_error err = {0};
     enum exit_code code = EXIT_CODE_OK;
-    if (entries_read(store, &entries, &err)) {
+    if (entries_read(keeper, &entries, &err)) {
         code = console_fail(&err);
     } else if (settings->json) {
         json_t *array = json_array();
@@ -239,26 +239,19 @@ static enum exit_code print_conversation(const struct sessions_settings *setting
     return console_finish();
 }
 
-static enum exit_code show(const struct sessions_settings *settings, struct hearth_store *store)
+static enum exit_code show(const struct sessions_settings *settings, struct keeper *keeper)
 {
     const char *key = settings->names.items[0];
     struct entries entries = {0};
     struct hearth_error err = {0};
-    char *text = NULL;
-    size_t size;
-    json_t *messages = NULL;
-    int status = hearth_store_messages(store, key, &text, &size, &err);
-    if (!status)
-        status = entries_read(store, &entries, &err);
+    json_t *messages = keeper_messages(keeper, key, &err);
+    int status = messages ? entries_read(keeper, &entries, &err) : err.code;
     const struct hearth_store_entry *entry = entry_of(&entries, key);
-    if (!status)
-        messages = json_loadb(text, size, JSON_ALLOW_NUL, NULL);
-    if (!status && (!entry || !messages))
-        status = error_set(&err, HEARTH_E_MEMORY, "no memory for the messages");
+    if (!status && !entry)
+        status = error_set(&err, HEARTH_E_MISSING, "there is no conversation \"%s\"", key);
     enum exit_code code =
         status ? console_fail(&err) : print_conversation(settings, entry, messages);
     json_decref(messages);
-    hearth_free(text);
     entries_finish(&entries);
     return code;
 }
@@ -274,15 +267,14 @@ static bool ask_for_all(size_t count)
     return fgets(line, sizeof line, stdin) && (line[0] == 'y' || line[0] == 'Y');
 }
 
-static enum exit_code remove_named(const struct sessions_settings *settings,
-                                   struct hearth_store *store, const char *const *names,
-                                   size_t count)
+static enum exit_code remove_named(const struct sessions_settings *settings, struct keeper *keeper,
+                                   const char *const *names, size_t count)
 {
     json_t *removed = json_array();
     enum exit_code code = EXIT_CODE_OK;
     for (size_t i = 0; i < count; i++) {
         struct hearth_error err = {0};
-        if (hearth_store_remove(store, names[i], &err))
+        if (keeper_remove(keeper, names[i], &err))
             code = console_fail(&err);
         else
             json_array_append_new(removed, json_string(names[i]));
@@ -295,13 +287,12 @@ static enum exit_code remove_named(const struct sessions_settings *settings,
     return code ? code : written;
 }
 
-static enum exit_code remove_all(const struct sessions_settings *settings,
-                                 struct hearth_store *store)
+static enum exit_code remove_all(const struct sessions_settings *settings, struct keeper *keeper)
 {
     struct entries entries = {0};
     struct hearth_error err = {0};
     enum exit_code code = EXIT_CODE_OK;
-    int status = entries_read(store, &entries, &err);
+    int status = entries_read(keeper, &entries, &err);
     const char **names = mem_alloc_array(entries.count + 1, sizeof *names);
     if (!status && !names)
         status = error_set(&err, HEARTH_E_MEMORY, "no memory for the list of conversations");
@@ -310,7 +301,7 @@ static enum exit_code remove_all(const struct sessions_settings *settings,
     } else if (settings->yes || (entries.count > 0 && ask_for_all(entries.count))) {
         for (size_t i = 0; i < entries.count; i++)
             names[i] = entries.items[i].key;
-        code = remove_named(settings, store, names, entries.count);
+        code = remove_named(settings, keeper, names, entries.count);
     } else if (entries.count > 0) {
         console_say("nothing was removed");
         code = EXIT_CODE_ERROR;
@@ -348,25 +339,25 @@ static enum exit_code check_settings(const struct sessions_settings *settings)
 static enum exit_code run_sessions(const struct program *program, const void *given)
 {
     const struct sessions_settings *settings = given;
-    struct hearth_store *store;
+    struct keeper *keeper;
     struct hearth_error err = {0};
     (void)program;
     enum exit_code code = check_settings(settings);
     if (code != EXIT_CODE_OK)
         return code;
-    if (state_open_store(&settings->state, &store, &err))
+    if (keeper_open(&settings->state, &settings->client, &keeper, &err))
         return console_fail(&err);
     if (err.text[0])
         console_say("%s", err.text);
     if (settings->action == LIST)
-        code = list(settings, store);
+        code = list(settings, keeper);
     else if (settings->action == SHOW)
-        code = show(settings, store);
+        code = show(settings, keeper);
     else if (settings->all)
-        code = remove_all(settings, store);
+        code = remove_all(settings, keeper);
     else
-        code = remove_named(settings, store, settings->names.items, settings->names.count);
-    hearth_store_close(store);
+        code = remove_named(settings, keeper, settings->names.items, settings->names.count);
+    keeper_close(keeper);
     return code;
 }
 
@@ -376,6 +367,7 @@ static const char *const actions[] = {"list", "show", "remove", NULL}; /* by enu
 
 static const struct option sessions_options[] = {
     STATE_OPTION(AT(state)),
+    CLIENT_SOCKET_OPTION(AT(client)),
     {.name = "all",
      .type = OPTION_FLAG,
      .offset = AT(all),
@@ -423,7 +415,9 @@ const struct command command_sessions = {
     .description =
         "Conversations that were held with hearth run --session NAME are kept: what was said, and "
         "what was computed of it, so that they go on at once. Here they are listed, shown and "
-        "removed; no model is loaded for that.\n\n"
+        "removed; no model is loaded for that. Where a daemon (hearth serve) runs it has them, and "
+        "is "
+        "asked.\n\n"
         "MEMORY is what a conversation takes while it is used, DISK what is kept of it. What was "
         "computed gives way when the disk's share is full, those that were not used for longest "
         "first; what was said never does.",

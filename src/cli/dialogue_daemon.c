@@ -469,8 +469,10 @@ int dialogue_daemon_open(const struct dialogue_daemon_options *options, struct d
 static bool is_meant(const json_t *model, const char *word, const struct os_file_id *file)
 {
     const char *name = json_string_value(json_object_get(model, "name"));
+    const json_t *its = json_object_get(model, "file");
     if (file)
-        return number(model, "device") == file->device && number(model, "inode") == file->inode;
+        return (uint64_t)json_integer_value(json_object_get(its, "device")) == file->device &&
+               (uint64_t)json_integer_value(json_object_get(its, "inode")) == file->inode;
     return name && strcmp(name, word) == 0;
 }
 

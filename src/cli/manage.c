@@ -319,15 +319,10 @@ static enum exit_code run_stop(const struct program *program, const void *given)
     const struct manage_settings *settings = given;
     struct client *client;
     struct hearth_error err = {0};
-    json_t *reply = NULL;
     (void)program;
     if (client_open(&settings->client, &client, &err))
         return console_fail(&err);
-    int status = client_call(client, "POST", "/hearth/v1/stop", NULL, &reply, &err);
-    json_decref(reply);
-    if (!status && !client_wait_gone(client, STOP_SECONDS_MAX))
-        status = error_set(&err, HEARTH_E_STATE, "the daemon is still there after %d s",
-                           STOP_SECONDS_MAX);
+    int status = client_stop(client, STOP_SECONDS_MAX, &err);
     client_close(client);
     return status ? console_fail(&err) : EXIT_CODE_OK;
 }

@@ -370,6 +370,15 @@ static bool works_alone(const struct run_settings *settings)
            load->mlock || load->memory || load->fit || settings->overflow >= 0;
 }
 
+static bool keeps_conversations(struct client *client)
+{
+    json_t *status = NULL;
+    client_call(client, "GET", "/hearth/v1/status", NULL, &status, NULL);
+    bool keeps = json_is_true(json_object_get(status, "store"));
+    json_decref(status);
+    return keeps;
+}
+
 /* True where a daemon runs that knows the model: then it computes, and the conversation is with it.
  */
 static bool open_remote(struct run *run, struct hearth_error *err)
@@ -383,10 +392,14 @@ static bool open_remote(struct run *run, struct hearth_error *err)
         .client = run->client,
         .model = model,
         .key = settings->session,
-        .has_store = true,
+        .has_store = keeps_conversations(run->client),
     };
     bool known = model != NULL;
-    if (known && dialogue_daemon_open(&options, &run->dialogue, err) == 0)
+    if (known && settings->session && !options.has_store)
+        error_set(err, HEARTH_E_STATE,
+                  "the daemon keeps no conversations (it was started with --no-store): --no-daemon "
+                  "does without it");
+    else if (known && dialogue_daemon_open(&options, &run->dialogue, err) == 0)
         begin_dialogue(run, err);
     mem_free(model);
     return known;

@@ -123,7 +123,7 @@ static void tell_json(struct errand *errand, struct message_reader *reader)
 {
     struct hearth_error error;
     struct text text = message_get_text(reader);
-    json_t *reply = json_loadb(text.data, text.size, JSON_DECODE_ANY, NULL);
+    json_t *reply = json_loadb(text.data, text.size, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
     if (reader->failed || !reply) {
         error_set(&error, HEARTH_E_FORMAT, "the worker's reply is malformed");
         fail_with(errand, &error);

@@ -138,7 +138,8 @@ int generation_read_messages(struct generation_request *request, const json_t *m
 {
     size_t count = json_array_size(messages);
     json_t *list;
-    if (!json_is_array(messages) || count == 0 || count > MESSAGES_MAX)
+    bool none = count == 0 && request->ask.how != WORK_MESSAGES_APPEND;
+    if (!json_is_array(messages) || none || count > MESSAGES_MAX)
         return refuse(refusal, 400, "messages", "messages must be an array of 1 to %d messages",
                       MESSAGES_MAX);
     list = json_array();

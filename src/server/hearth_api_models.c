@@ -17,7 +17,7 @@ struct load_fields {
 };
 
 /* As enum hearth_kv_type and enum hearth_fit count. */
-static const char *const kv_types[] = {"f16", "q8_0", "q4_0", "q8_0/q4_0", NULL};
+static const char *const kv_types[] = {"f16", "q8_0", "q4_0", "q8_0:q4_0", NULL};
 static const char *const fits[] = {"refuse", "shrink", NULL};
 
 const struct field hearth_api_load_fields[HEARTH_API_LOAD_FIELDS] = {
@@ -129,6 +129,9 @@ static json_t *model_json(const struct model_info *info)
                              (json_int_t)info->context, "expires_in_s", expiry_json(info), "users",
                              (json_int_t)info->leases, "pid", info->process, "restarts",
                              (json_int_t)info->restarts, "settings", settings_json(info->settings));
+    json_object_set_new(json, "file",
+                        json_pack("{s:I, s:I}", "device", (json_int_t)info->file.device, "inode",
+                                  (json_int_t)info->file.inode));
     json_object_update_new(json, hearth_api_use(&info->use));
     return json;
 }

@@ -179,12 +179,13 @@ static json_t *entry_json(struct daemon *daemon, const struct hearth_store_entry
     struct model_info info = {.name = NULL};
     if (holder)
         model_info(holder, &info);
-    return json_pack("{s:s, s:b, s:s?, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "key", entry->key,
-                     "loaded", holder != NULL, "model", info.name, "model_name", entry->model_name,
-                     "messages", (json_int_t)entry->messages, "tokens", (json_int_t)entry->tokens,
-                     "record_bytes", (json_int_t)entry->record_bytes, "spill_bytes",
-                     (json_int_t)entry->spill_bytes, "spill_tokens",
-                     (json_int_t)entry->spill_tokens, "used_unix", (json_int_t)entry->used_unix);
+    return json_pack("{s:s, s:b, s:s?, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "key", entry->key,
+                     "loaded", holder != NULL, "model", info.name, "identity", entry->model,
+                     "model_name", entry->model_name, "messages", (json_int_t)entry->messages,
+                     "tokens", (json_int_t)entry->tokens, "record_bytes",
+                     (json_int_t)entry->record_bytes, "spill_bytes", (json_int_t)entry->spill_bytes,
+                     "spill_tokens", (json_int_t)entry->spill_tokens, "used_unix",
+                     (json_int_t)entry->used_unix);
 }
 
 struct listing {
@@ -632,7 +633,7 @@ void hearth_api_history(void *context, struct http_exchange *exchange)
     } else if (hearth_store_messages(daemon->store, key, &text, &size, &error) != 0) {
         hearth_api_fail(exchange, &error);
     } else {
-        json_t *messages = json_loadb(text, size, 0, NULL);
+        json_t *messages = json_loadb(text, size, JSON_ALLOW_NUL, NULL);
         dialect_respond_json(exchange, 200,
                              json_pack("{s:s, s:o}", "key", key, "messages", messages));
         mem_free(text); /* which is what hearth_free does */

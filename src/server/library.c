@@ -46,7 +46,6 @@ struct listed {
     uint32_t root;
     char *path, *file; /* the folder, from the root; of the first part */
     char *name;
-    struct os_file_id id;
     size_t order, searched; /* in which it was found, and where */
 };
 
@@ -259,7 +258,7 @@ static bool look_at_parts(struct listed *listed, int folder, struct file_name *n
             break;
         }
         if (i == 1)
-            listed->id = entry.id;
+            listed->model.id = entry.id;
         add_part(sum, listed, &entry);
     }
     sum_get(sum, listed->model.key.sum);
@@ -285,9 +284,11 @@ static void note(struct scan *scan, const char *format, ...)
 static int compare_ids(const void *a, const void *b)
 {
     const struct listed *one = *(struct listed *const *)a, *other = *(struct listed *const *)b;
-    if (one->id.inode != other->id.inode)
-        return one->id.inode < other->id.inode ? -1 : 1;
-    return one->id.device < other->id.device ? -1 : one->id.device > other->id.device;
+    if (one->model.id.inode != other->model.id.inode)
+        return one->model.id.inode < other->model.id.inode ? -1 : 1;
+    return one->model.id.device < other->model.id.device
+               ? -1
+               : one->model.id.device > other->model.id.device;
 }
 
 /* Whether it was seen before, and is as it was. */

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/os.h"
 #include "base/sum.h"
 #include "hearth/error.h"
 
@@ -28,6 +29,7 @@ struct library_model {
     const char *name; /* UTF-8 without control characters */
     struct library_key key;
     uint64_t bytes;
+    struct os_file_id id;         /* of the first part */
     int64_t modified_unix;        /* of the latest part */
     uint32_t parts, missing_part; /* 0, or the part that is not there: it cannot be opened */
 };

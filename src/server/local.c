@@ -346,9 +346,10 @@ static void on_process_end(void *context, const struct local_end *end)
     struct local *local = context;
     local_process_destroy(local->process);
     local->process = NULL;
+    bool asked = end->kind == LOCAL_STOPPED ||
+                 (end->kind == LOCAL_EXITED && local->drain_stage != DRAIN_NOT);
     if (!local->destroyed)
-        note(local, end->kind == LOCAL_STOPPED ? LOG_INFO : LOG_WARNING, "worker ended",
-             end->error.text);
+        note(local, asked ? LOG_INFO : LOG_WARNING, "worker ended", asked ? NULL : end->error.text);
     local->base.process = 0;
     local->base.use = (struct work_state){0};
     if (local->destroyed) {

@@ -293,6 +293,7 @@ void model_info(const struct model *model, struct model_info *out)
         .upstream = model->upstream,
         .bytes = model->bytes,
         .modified_unix = model->modified_unix,
+        .file = model->file ? model->file->id : (struct os_file_id){0},
         .digest = model->digest,
         .presence = presence_of(model),
         .loading = model->loading,

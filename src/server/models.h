@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "base/os.h"
 #include "server/local.h"
 
 struct event_base;
@@ -78,6 +79,7 @@ struct model_info {
     bool upstream;
     uint64_t bytes; /* of the file, all parts */
     int64_t modified_unix;
+    struct os_file_id file; /* its first part; zeros where there is none */
     const char *digest; /* of (device, inode, size, mtime): stands for the file; 64 hex digits */
     enum model_presence { MODEL_UNLOADED, MODEL_LOADING, MODEL_LOADED } presence;
     double loading;      /* 0 to 1 */

@@ -207,6 +207,8 @@ static bool flush(struct worker *worker, uint64_t *wait_ns)
 
 static void serve(struct worker *worker)
 {
+    worker->told_ns = 0;
+    worker->stirred = true; /* what it takes now that it has loaded */
     for (;;) {
         uint64_t wait_ns = HEARTH_IDLE_NEVER;
         answer_pings(worker);

@@ -1,0 +1,27 @@
+/* Whoever has the conversations that are kept: the store on the disk, or the daemon that holds it.
+ */
+#ifndef CLI_KEEPER_H
+#define CLI_KEEPER_H
+
+#include <jansson.h>
+
+#include "cli/client.h"
+#include "cli/state.h"
+
+struct keeper;
+
+/* The store of the settings; where a process holds the user's own one, the daemon, if there is one.
+ * A sentence may be in `err` after success: damage that was found. */
+int keeper_open(const struct state_settings *state, const struct client_settings *client,
+                struct keeper **out, struct hearth_error *err);
+void keeper_close(struct keeper *keeper);
+
+/* As hearth_store_list. */
+int keeper_list(struct keeper *keeper,
+                bool (*visit)(void *context, const struct hearth_store_entry *entry), void *context,
+                struct hearth_error *err);
+/* An array, the caller's; NULL on failure. */
+json_t *keeper_messages(struct keeper *keeper, const char *key, struct hearth_error *err);
+int keeper_remove(struct keeper *keeper, const char *key, struct hearth_error *err);
+
+#endif
