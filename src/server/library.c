@@ -816,7 +816,7 @@ static const struct library_model *model_of_root(const struct library *library, 
         const struct listed *listed = library->list.models[i];
         if (listed->root == index)
             return &listed->model;
-        if (listed->id.inode == entry.id.inode && listed->id.device == entry.id.device)
+        if (listed->model.id.inode == entry.id.inode && listed->model.id.device == entry.id.device)
             same = listed;
     }
     return same ? &same->model : NULL;
