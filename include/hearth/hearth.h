@@ -499,9 +499,12 @@ enum hearth_limit { /* bits */
  * Operations count a multiplication and an addition as two. */
 struct hearth_limits {
     double read_bytes_per_s; /* of memory that no cache holds */
-    double int8_per_s;       /* int8 products summed up in int32 */
+    double int8_per_s;       /* int8 products summed up in int32, by vector units */
     double f32_per_s;        /* fused multiply-add of floats */
     double bf16_per_s;       /* bfloat16 products summed up in floats */
+    /* int8 products in tiles (AMX): more than the limit of whole products, most of whose other work
+     * the vector units do; no result is compared with it. */
+    double int8_tiles_per_s;
 };
 /* Measures the limits that `what` (bits of enum hearth_limit) names, each in about 50 ms. The speed
  * of a machine drifts, so compare with what was measured right before or after. Reading takes

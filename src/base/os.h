@@ -233,6 +233,9 @@ struct os_arm_features {
 };
 struct os_arm_features os_arm_features(void);
 
+/* Whether this process may use the tiles of AMX: large state that x86 systems grant when asked. */
+bool os_use_tiles(void);
+
 /* ---- this process's memory, in bytes ---- */
 struct os_memory {
     uint64_t private_bytes; /* RssAnon + RssShmem + swap */

@@ -428,6 +428,16 @@ struct os_arm_features os_arm_features(void)
 #endif
 }
 
+bool os_use_tiles(void)
+{
+#if defined(__x86_64__)
+    /* ARCH_REQ_XCOMP_PERM for XFEATURE_XTILEDATA: the kernel's Documentation/arch/x86/xstate.rst */
+    return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+#else
+    return false;
+#endif
+}
+
 /* ---- terminal and signals ---- */
 
 bool os_is_terminal(int fd)

@@ -131,6 +131,7 @@ static const struct bound allowed_where[] = {
     {SCMP_SYS(prctl), 0, WHOLE, PR_SET_NAME},
     {SCMP_SYS(prctl), 0, WHOLE, PR_SET_VMA},
     {SCMP_SYS(sched_getaffinity), 0, WHOLE, 0},
+    {SCMP_SYS(arch_prctl), 0, WHOLE, 0x1023}, /* ARCH_REQ_XCOMP_PERM: os_use_tiles() */
 };
 
 /* Where libc or a library may want a file that it can do without, it gets a usual error. */

@@ -42,7 +42,7 @@ struct bench {
     struct bench_result *results;
     size_t result_count;
     struct hearth_limits limits; /* that were measured last */
-    struct series read, int8, f32, bf16;
+    struct series read, int8, f32, bf16, int8_tiles;
     struct hearth_memory memory;
     struct progress progress;
     size_t runs_done, runs;
@@ -115,6 +115,8 @@ static int measure_limits(struct bench *bench, unsigned what, struct hearth_erro
             status = series_add(&bench->f32, limits->f32_per_s, err);
         if (!status)
             status = series_add(&bench->bf16, limits->bf16_per_s, err);
+        if (!status)
+            status = series_add(&bench->int8_tiles, limits->int8_tiles_per_s, err);
     }
     return status;
 }
@@ -464,7 +466,8 @@ static enum exit_code report(struct bench *bench)
         .limits = {.read_bytes_per_s = series_median(&bench->read),
                    .int8_per_s = series_median(&bench->int8),
                    .f32_per_s = series_median(&bench->f32),
-                   .bf16_per_s = series_median(&bench->bf16)},
+                   .bf16_per_s = series_median(&bench->bf16),
+                   .int8_tiles_per_s = series_median(&bench->int8_tiles)},
         .memory = bench->memory,
     };
     return settings->json ? bench_print_json(&report) : bench_print_table(&report);
@@ -493,6 +496,7 @@ static enum exit_code run_bench(const struct program *program, const void *given
     mem_free(bench.int8.values);
     mem_free(bench.f32.values);
     mem_free(bench.bf16.values);
+    mem_free(bench.int8_tiles.values);
     mem_free(bench.results);
     mem_free(bench.ids);
     return code;
@@ -542,7 +546,8 @@ static const struct option bench_options[] = {
     {"json", '\0', OPTION_FLAG, NULL, 0, 0, NULL, AT(json), "Output", NULL,
      "Print one JSON object: load_ms; prefill with tokens and tokens_per_s; decode with depth, "
      "batch and tokens_per_s; memory with private_mib, mapped_mib and peak_mib; limits with "
-     "read_gb_per_s, int8_tops, f32_tflops and bf16_tflops. limit_tokens_per_s beside a speed is "
+     "read_gb_per_s, int8_tops, f32_tflops, bf16_tflops and, of AMX alone, int8_tile_tops. "
+     "limit_tokens_per_s beside a speed is "
      "what the limits allow, and limit_fraction how much of that it reaches; null for what is not "
      "known."},
 };

@@ -48,11 +48,12 @@ enum exit_code bench_print_json(const struct bench_report *report)
     json_t *memory =
         json_pack("{s:o, s:o, s:o}", "private_mib", mib(report->memory.private_bytes), "mapped_mib",
                   mib(report->memory.mapped_bytes), "peak_mib", mib(report->memory.peak_bytes));
-    json_t *limits = json_pack("{s:o, s:o, s:o, s:o}", "read_gb_per_s",
+    json_t *limits = json_pack("{s:o, s:o, s:o, s:o, s:o}", "read_gb_per_s",
                                limit_json(report->limits.read_bytes_per_s, 1e9), "int8_tops",
                                limit_json(report->limits.int8_per_s, 1e12), "f32_tflops",
                                limit_json(report->limits.f32_per_s, 1e12), "bf16_tflops",
-                               limit_json(report->limits.bf16_per_s, 1e12));
+                               limit_json(report->limits.bf16_per_s, 1e12), "int8_tile_tops",
+                               limit_json(report->limits.int8_tiles_per_s, 1e12));
     return console_json(
         json_pack("{s:I, s:I, s:s, s:s, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o}", "parameters",
                   (json_int_t)loaded->info.parameters, "bytes", (json_int_t)loaded->info.file_bytes,
@@ -102,6 +103,8 @@ enum exit_code bench_print_table(const struct bench_report *report)
                limits->f32_per_s * 1e-12);
     if (limits->bf16_per_s > 0)
         printf(", bf16 %.2f TFLOPS", limits->bf16_per_s * 1e-12);
+    if (limits->int8_tiles_per_s > 0)
+        printf("; its tiles alone %.1f TOPS", limits->int8_tiles_per_s * 1e-12);
     printf("\nmemory: %s private, %s mapped, peak of both %s\n",
            size_text(report->memory.private_bytes, size),
            size_text(report->memory.mapped_bytes, mapped),

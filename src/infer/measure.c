@@ -51,6 +51,7 @@ int hearth_engine_limits(struct hearth_engine *engine, unsigned what, struct hea
         limits.int8_per_s = measure_peak(engine, ARITHMETIC_INT8);
         limits.f32_per_s = measure_peak(engine, ARITHMETIC_F32);
         limits.bf16_per_s = measure_peak(engine, ARITHMETIC_BF16);
+        limits.int8_tiles_per_s = measure_peak(engine, ARITHMETIC_TILES);
     }
     *out = limits;
     return 0;

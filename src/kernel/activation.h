@@ -16,17 +16,20 @@ struct activation_q8 {
     int8_t q[32];
 };
 
-/* 256 elements, for weights in superblocks. Sums that all kernels use lie before q, close to it. */
+/* 256 elements, for weights in superblocks. Where rows are aligned to cache lines so is q; the sums
+ * that most kernels use lie close to it. */
 struct activation_q8_256 {
     float d;
-    int32_t small;        /* nonzero: of any 16 elements, sum(|q|) is at most ACTIVATION_SMALL */
-    int16_t sum32[8];     /* of 32 elements each */
-    int16_t sum16[16];    /* of 16 elements each */
+    int32_t small;    /* nonzero: of any 16 elements, sum(|q|) is at most ACTIVATION_SMALL */
+    int16_t sum32[8]; /* of 32 elements each */
+    int32_t unused[2];
+    int16_t sum16[16]; /* of 16 elements each */
+    int8_t q[256];
     int32_t sum32_128[8]; /* -128 times the sum of 32 elements */
     int32_t sum16_32[16]; /* -32 times the sum of 16 elements */
-    int8_t q[256];
     int32_t sum16_16[16]; /* -16 times the sum of 16 elements */
     int32_t sum8_32[32];  /* -32 times the sum of 8 elements */
+    int32_t unused_end[8];
 };
 
 /* 16 * 1023 * 2 and 32 * 1023 fit 16 bits with their sign: so do, where activations are small, the

@@ -18,10 +18,13 @@ enum {
     LEAF7_EBX_AVX512DQ = 1 << 17,
     LEAF7_EBX_AVX512BW = 1 << 30,
     LEAF7_ECX_AVX512VNNI = 1 << 11,
+    LEAF7_EDX_AMX_TILE = 1 << 24,
+    LEAF7_EDX_AMX_INT8 = 1 << 25,
     LEAF7_1_EAX_AVXVNNI = 1 << 4,
     LEAF7_1_EAX_AVX512BF16 = 1 << 5,
     XCR0_AVX = 0x06,    /* xmm, ymm */
     XCR0_AVX512 = 0xe6, /* and mask registers, upper halves of zmm0-15, zmm16-31 */
+    XCR0_TILES = 3 << 17,
 };
 #define LEAF7_EBX_AVX512VL (UINT32_C(1) << 31)
 
@@ -52,6 +55,8 @@ struct cpu_features cpu_detect(void)
                       has_all(ebx, LEAF7_EBX_AVX512F | LEAF7_EBX_AVX512DQ | LEAF7_EBX_AVX512BW |
                                        LEAF7_EBX_AVX512VL) &&
                       has_all(ecx, LEAF7_ECX_AVX512VNNI);
+    features.amx = features.avx512 && has_all(xcr0, XCR0_TILES) &&
+                   has_all(edx, LEAF7_EDX_AMX_TILE | LEAF7_EDX_AMX_INT8) && os_use_tiles();
     if (eax >= 1 && __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx)) {
         features.avxvnni = features.avx2 && has_all(eax, LEAF7_1_EAX_AVXVNNI);
         features.avx512_bf16 = features.avx512 && has_all(eax, LEAF7_1_EAX_AVX512BF16);

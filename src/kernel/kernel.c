@@ -6,7 +6,7 @@
 #include "kernel/tiers.h"
 
 #if defined(KERNEL_X86)
-#define TIER_NAMES "ref, avx2, avxvnni and avx512"
+#define TIER_NAMES "ref, avx2, avxvnni, avx512 and amx"
 #elif defined(KERNEL_ARM)
 #define TIER_NAMES "ref, neon and i8mm"
 #else
@@ -71,6 +71,17 @@ static void fill_avx512(struct kernels *kernels)
     if (cpu_detect().avx512_bf16)
         limits_fill_avx512_bf16(&kernels->limits);
 }
+
+static bool has_amx(const struct cpu_features *cpu)
+{
+    return cpu->amx;
+}
+
+static void fill_amx(struct kernels *kernels)
+{
+    matmul_fill_amx(kernels);
+    limits_fill_amx(&kernels->limits);
+}
 #endif
 
 #ifdef KERNEL_ARM
@@ -103,7 +114,7 @@ static const struct tier tiers[] = {
     {"ref", always, fill_ref},
 #ifdef KERNEL_X86
     {"avx2", has_avx2, fill_avx2},       {"avxvnni", has_avxvnni, fill_avxvnni},
-    {"avx512", has_avx512, fill_avx512},
+    {"avx512", has_avx512, fill_avx512}, {"amx", has_amx, fill_amx},
 #endif
 #ifdef KERNEL_ARM
     {"neon", has_neon, fill_neon},       {"i8mm", has_i8mm, fill_i8mm},

@@ -17,7 +17,7 @@
 #define KERNEL_TYPES_MAX 40 /* above every number in TENSOR_TYPES */
 
 struct kernels {
-    const char *tier; /* "ref", "avx2", "avxvnni", "avx512", "neon", "i8mm" */
+    const char *tier; /* "ref", "avx2", "avxvnni", "avx512", "amx", "neon", "i8mm" */
 
     /* One row of k floats into an activation form (ACTIVATION_F32 copies). */
     void (*quantize[ACTIVATION_FORMS])(const float *x, size_t k, void *row);

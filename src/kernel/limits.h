@@ -19,6 +19,7 @@ enum arithmetic {
     ARITHMETIC_INT8, /* int8 products, int32 sums */
     ARITHMETIC_F32,
     ARITHMETIC_BF16, /* bfloat16 products, float sums */
+    ARITHMETIC_TILES, /* int8 products in a tile unit, beside the vector units; no weight type's */
     ARITHMETICS,
 };
 
@@ -55,6 +56,7 @@ void limits_fill_avx2(struct limit_kernels *limits);
 void limits_fill_avxvnni(struct limit_kernels *limits);
 void limits_fill_avx512(struct limit_kernels *limits);
 void limits_fill_avx512_bf16(struct limit_kernels *limits);
+void limits_fill_amx(struct limit_kernels *limits);
 void limits_fill_neon(struct limit_kernels *limits);
 void limits_fill_i8mm(struct limit_kernels *limits);
 

@@ -1,12 +1,13 @@
-/* 512 bits: vpdpbusd for bytes, vdpbf16ps for bfloat16. */
+/* 512 bits: vpdpbusd for bytes, vdpbf16ps for bfloat16; and tiles of AMX. */
 #include <immintrin.h>
 
 #include "kernel/limits.h"
+#include "kernel/tiles_amx.h"
 
 /* Two issue per cycle, results take 4 to 6: 12 chains keep both units busy. Named variables,
  * because arrays stay in memory. */
 #define EACH_CHAIN(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
-enum { CHAINS = 12 };
+enum { CHAINS = 12, TILE_PRODUCTS = 4 };
 
 static uint64_t read_avx512(const void *bytes, size_t size)
 {
@@ -71,6 +72,30 @@ __attribute__((target("avx512bf16"))) static uint64_t peak_bf16(size_t steps)
     EACH_CHAIN(FLOAT_END)
 #undef STEP
     return (uint64_t)_mm512_reduce_add_ps(all);
+}
+
+/* Four sums, each tile of operands in two products, as in products of matrices. */
+__attribute__((target("amx-tile,amx-int8"))) static uint64_t peak_tiles(size_t steps)
+{
+    const struct tile_shapes shapes = {
+        .palette = 1,
+        .row_bytes = {64, 64, 64, 64, 64, 64, 64, 64},
+        .rows = {16, 16, 16, 16, 16, 16, 16, 16},
+    };
+    __asm__ volatile("ldtilecfg %0" : : "m"(shapes));
+    for (size_t n = 0; n < steps; n += TILE_PRODUCTS) {
+        _tile_dpbsud(0, 4, 6);
+        _tile_dpbsud(1, 4, 7);
+        _tile_dpbsud(2, 5, 6);
+        _tile_dpbsud(3, 5, 7);
+    }
+    _tile_release();
+    return steps;
+}
+
+void limits_fill_amx(struct limit_kernels *limits)
+{
+    limits->peak[ARITHMETIC_TILES] = (struct peak_loop){peak_tiles, 16 * 16 * 64 * 2};
 }
 
 void limits_fill_avx512(struct limit_kernels *limits)

@@ -516,8 +516,8 @@ SWEEPS(sweep_iq4_xs, sweep_q8_256, (struct k_shape){32, 8, 0, false})
     static void matmul_##tag(const struct matmul *task)                                            \
     {                                                                                              \
         static const struct panel_type type = {                                                    \
-            BLOCK_BYTES_##type_name,           form,  expand_##tag, 2, COLUMNS_MAX,                \
-            {sweep##_1, sweep##_2, sweep##_3}, {NULL}};                                            \
+            BLOCK_BYTES_##type_name,           form,   expand_##tag, 2, COLUMNS_MAX,               \
+            {sweep##_1, sweep##_2, sweep##_3}, {NULL}, NULL};                                      \
         if (!TIER(matvec)(task))                                                                   \
             matmul_panels(task, &type);                                                            \
     }

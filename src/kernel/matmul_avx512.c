@@ -513,12 +513,42 @@ SWEEPS(sweep_iq4_xs, sweep_q8_256, (struct k_shape){32, 32, START_SUM32_128, SCA
                                                4,                                                  \
                                                3,                                                  \
                                                {sweep##_1x1, sweep##_1x2, sweep##_1x3},            \
-                                               {sweep##_4x1, sweep##_4x2, sweep##_4x3}};           \
+                                               {sweep##_4x1, sweep##_4x2, sweep##_4x3},            \
+                                               NULL};                                              \
         if (!matvec_avx512(task))                                                                  \
             matmul_panels(task, &type);                                                            \
     }
 PANEL_TYPES(DEFINE_MATMUL)
 #undef DEFINE_MATMUL
+
+void matmul_avx512(const struct matmul *task)
+{
+    switch (task->type) {
+#define MULTIPLY(type_name, tag, form, sweep)                                                      \
+    case TYPE_##type_name:                                                                         \
+        matmul_##tag##_avx512(task);                                                               \
+        break;
+        PANEL_TYPES(MULTIPLY)
+#undef MULTIPLY
+    default:
+        break;
+    }
+}
+
+void matmul_expand_avx512(uint32_t type, const unsigned char *rows, size_t row_bytes, int blocks,
+                          struct panel *out)
+{
+    switch (type) {
+#define EXPAND(type_name, tag, form, sweep)                                                        \
+    case TYPE_##type_name:                                                                         \
+        expand_##tag(rows, row_bytes, blocks, out);                                                \
+        break;
+        PANEL_TYPES(EXPAND)
+#undef EXPAND
+    default:
+        break;
+    }
+}
 
 /* ---- rows of floats ---- */
 

@@ -37,7 +37,8 @@ struct panel_walk {
     size_t band_rows;
     const uint8_t *marks; /* of the first column; NULL: none */
     size_t marks_per_column;
-    size_t outliers_at; /* bytes from x to the outliers of the first column */
+    size_t outliers_at;        /* bytes from x to the outliers of the first column */
+    struct gathered *gathered; /* for wide sweeps */
 };
 
 /* One step of some rows. */
@@ -88,12 +89,22 @@ struct fetch {
     size_t x_bytes;
 };
 
+/* Of superblocks the sums behind q that sweeps use are few. */
+static size_t fetched_x_bytes(const struct panel_walk *walk, size_t blocks)
+{
+    if (walk->type->form != ACTIVATION_Q8_256)
+        return blocks * walk->x_block_bytes;
+    size_t q = offsetof(struct activation_q8_256, q), end = q + SUPERBLOCK_SIZE;
+    return walk->type->wide != NULL ? end : offsetof(struct activation_q8_256, sum16_16);
+}
+
 static struct fetch fetch_for(const struct panel_walk *walk, const struct panel_step *step)
 {
     struct panel_step next = *step;
     if (!next_step(walk, &next))
         return (struct fetch){0};
-    size_t tiles = (walk->columns + walk->type->tile_columns - 1) / walk->type->tile_columns;
+    size_t tile_columns = walk->type->wide ? WIDE_COLUMNS_MAX : walk->type->tile_columns;
+    size_t tiles = (walk->columns + tile_columns - 1) / tile_columns;
     size_t block_bytes = walk->type->block_bytes, blocks = step_blocks_of(walk, next.block);
     bool further = next.block > step->block;
     return (struct fetch){
@@ -103,7 +114,7 @@ static struct fetch fetch_for(const struct panel_walk *walk, const struct panel_
         .rows = next.count,
         .rows_per_tile = (next.count + tiles - 1) / tiles,
         .x_ahead = further ? walk->step_blocks * walk->x_block_bytes : 0,
-        .x_bytes = blocks * walk->x_block_bytes,
+        .x_bytes = fetched_x_bytes(walk, blocks),
     };
 }
 
@@ -193,6 +204,100 @@ static void sweep_outliers(const struct panel_walk *walk, const struct panel_ste
     }
 }
 
+/* ---- wide sweeps ---- */
+
+enum { STEP_X_BYTES_MAX = 640 }; /* >= one activation_q8_256, or 8 activation_q8 */
+static_assert(sizeof(struct activation_q8_256) <= STEP_X_BYTES_MAX, "a step of a column");
+static_assert(STEP_ELEMENTS / BLOCK_SIZE * sizeof(struct activation_q8) <= STEP_X_BYTES_MAX,
+              "a step of a column");
+
+/* Columns that do not lie side by side, or are fewer than a wide sweep reads: side by side. */
+struct gathered {
+    _Alignas(64) unsigned char x[WIDE_COLUMNS_MAX][STEP_X_BYTES_MAX];
+    float *rows[WIDE_COLUMNS_MAX]; /* of sums */
+    size_t count;
+};
+
+static void gather(struct gathered *gathered, const unsigned char *x, size_t bytes, float *sums)
+{
+    gathered->rows[gathered->count] = sums;
+    memcpy(gathered->x[gathered->count++], x, bytes);
+}
+
+static void sweep_gathered(const struct panel_walk *walk, struct gathered *gathered,
+                           struct sweep sweep, size_t panels)
+{
+    sweep.x = gathered->x[0];
+    sweep.x_stride = STEP_X_BYTES_MAX;
+    sweep.rows = gathered->rows;
+    walk->type->wide->sweep(&sweep, panels, gathered->count);
+    gathered->count = 0;
+}
+
+/* How many columns each wide sweep of the walk reads. */
+static size_t wide_columns(const struct panel_walk *walk)
+{
+    return smaller(walk->columns, WIDE_COLUMNS_MAX);
+}
+
+static size_t step_x_bytes(const struct panel_walk *walk, size_t block)
+{
+    return step_blocks_of(walk, block) * walk->x_block_bytes;
+}
+
+static void sweep_wide_outliers(const struct panel_walk *walk, const struct panel_step *step,
+                                struct sweep sweep, size_t panels, bool any[])
+{
+    struct outlier_marks marks = {walk->marks, walk->marks_per_column};
+    bool super = walk->type->form == ACTIVATION_Q8_256;
+    size_t number = step->block / walk->step_blocks, bytes = step_x_bytes(walk, step->block);
+    struct gathered *gathered = walk->gathered;
+    sweep.groups = 0;
+    for (size_t c = 0; c < walk->columns; c++, marks.marks += marks.count) {
+        unsigned groups = outliers_in_step(marks, super, number);
+        if (groups == 0)
+            continue;
+        float *sums = sweep.sums + c * PANEL_STRIDE;
+        if (!any[c])
+            memset(sums, 0, PANEL_STRIDE * sizeof(float));
+        any[c] = true;
+        sweep.groups |= groups;
+        gather(gathered, sweep.x + c * walk->x_stride, bytes, sums);
+        if (gathered->count == wide_columns(walk)) {
+            sweep_gathered(walk, gathered, sweep, panels);
+            sweep.groups = 0;
+        }
+    }
+    if (gathered->count > 0)
+        sweep_gathered(walk, gathered, sweep, panels);
+}
+
+static void sweep_wide(const struct panel_walk *walk, const struct panel_step *step,
+                       struct sweep sweep, size_t panels, struct fetch *fetch)
+{
+    size_t widest = wide_columns(walk), bytes = step_x_bytes(walk, step->block);
+    float *rows[PANEL_COLUMNS_MAX];
+    for (size_t c = 0; c < walk->columns; c++)
+        rows[c] = sweep.sums + c * PANEL_STRIDE;
+    for (size_t c = 0; c < walk->columns; c += widest) {
+        size_t n = smaller(walk->columns - c, widest);
+        const unsigned char *x = sweep.x + c * walk->x_stride;
+        fetch_some(fetch, x, walk->x_stride, n);
+        if (n < widest) {
+            for (size_t i = 0; i < n; i++)
+                gather(walk->gathered, x + i * walk->x_stride, bytes, rows[c + i]);
+            sweep_gathered(walk, walk->gathered, sweep, panels);
+            continue;
+        }
+        struct sweep tile = sweep;
+        tile.x = x;
+        tile.rows = rows + c;
+        walk->type->wide->sweep(&tile, panels, n);
+    }
+}
+
+/* ---- steps ---- */
+
 /* The sums of the rows of a step. */
 struct panel_sums {
     float *sums, *outliers; /* [column][PANEL_STRIDE] */
@@ -224,7 +329,12 @@ static void compute_step(const struct panel_walk *walk, const struct panel_step 
         struct sweep outliers = sweep;
         outliers.x += walk->outliers_at;
         outliers.sums = sums->outliers;
-        sweep_outliers(walk, step, outliers, panel_count, sums->any);
+        (walk->type->wide != NULL ? sweep_wide_outliers : sweep_outliers)(walk, step, outliers,
+                                                                          panel_count, sums->any);
+    }
+    if (walk->type->wide != NULL) {
+        sweep_wide(walk, step, sweep, panel_count, &fetch);
+        return;
     }
     for (size_t left = walk->columns, n; left > 0; left -= n) {
         n = tile_width(left, walk->type->tile_columns);
@@ -258,8 +368,7 @@ static void store_sums(const struct panel_walk *walk, const struct panel_step *s
 }
 
 /* All rows times up to PANEL_COLUMNS_MAX columns. */
-static void multiply_columns(const struct panel_walk *walk, size_t row_begin, float *y,
-                             size_t y_stride)
+static void walk_rows(const struct panel_walk *walk, size_t row_begin, float *y, size_t y_stride)
 {
     _Alignas(64) float sums[BAND_STEPS_MAX][PANEL_COLUMNS_MAX * PANEL_STRIDE];
     bool any[BAND_STEPS_MAX][PANEL_COLUMNS_MAX];
@@ -275,6 +384,20 @@ static void multiply_columns(const struct panel_walk *walk, size_t row_begin, fl
         if (step.block + walk->step_blocks >= walk->blocks)
             store_sums(walk, &step, &part_sums, y + step.row, y_stride);
     } while (next_step(walk, &step));
+}
+
+static void multiply_columns(struct panel_walk *walk, size_t row_begin, float *y, size_t y_stride)
+{
+    if (walk->type->wide == NULL) {
+        walk_rows(walk, row_begin, y, y_stride);
+        return;
+    }
+    struct gathered gathered;
+    memset(&gathered, 0, sizeof gathered); /* sweeps read it whole */
+    walk->gathered = &gathered;
+    walk->type->wide->begin(walk->columns);
+    walk_rows(walk, row_begin, y, y_stride);
+    walk->type->wide->end();
 }
 
 static size_t band_rows_of(const struct panel_walk *walk)

@@ -26,6 +26,7 @@ enum {
     STEP_ELEMENTS = 256,
     STEP_BYTES_MAX = 288, /* >= STEP_ELEMENTS / 32 blocks of Q8_0 */
     TILE_COLUMNS_MAX = 4,
+    WIDE_COLUMNS_MAX = 32, /* of a tile of `wide` sweeps */
     FLOAT_ROWS_MAX = 4,
 };
 
@@ -37,6 +38,8 @@ struct panel {
     int16_t scale[16][32];          /* [sub-block][row][2] */
     int16_t scale_pair[8][32];      /* [sub-block / 2][row][sub-block % 2] */
     int16_t min_pair[8][32];
+    int8_t q_high[64]
+                 [64]; /* where q holds the lower bytes of weights times scales: the upper ones */
 };
 
 /* What one call of sweep computes: sums[c][r] += products of w and x over one step. Groups without
@@ -47,6 +50,16 @@ struct sweep {
     size_t x_stride;        /* bytes from one column to the next */
     uint32_t groups;        /* a bit for each 32 elements that are multiplied; at least one */
     float *sums;            /* [column][PANEL_STRIDE] */
+    float *const *rows;     /* for wide sweeps: in the place of sums, those of each column */
+};
+
+/* Sweeps of tiles of up to WIDE_COLUMNS_MAX columns, all panels one after the other. They read as
+ * many columns as the tiles of a product's first columns have (or would have, were there 32), what
+ * lies there need mean nothing, and leave sums alone but those of `columns`. */
+struct wide_sweep {
+    void (*begin)(size_t columns); /* of the whole product, on this thread */
+    void (*sweep)(const struct sweep *task, size_t panels, size_t columns);
+    void (*end)(void);
 };
 
 struct panel_type {
@@ -59,7 +72,13 @@ struct panel_type {
     /* Index + 1 columns, with one panel and with all; the latter may be missing. */
     void (*sweep_one[TILE_COLUMNS_MAX])(const struct sweep *task);
     void (*sweep_all[TILE_COLUMNS_MAX])(const struct sweep *task);
+    const struct wide_sweep *wide; /* in the place of both; NULL: none */
 };
+
+/* What AVX-512 does with a weight type (matmul_avx512.c), for the tier above it. */
+void matmul_avx512(const struct matmul *task);
+void matmul_expand_avx512(uint32_t type, const unsigned char *rows, size_t row_bytes, int blocks,
+                          struct panel *out);
 
 void matmul_panels(const struct matmul *task, const struct panel_type *type);
 

@@ -48,7 +48,9 @@ size_t activation_offset(enum activation_form form, size_t k)
 
 size_t activation_row_bytes(enum activation_form form, size_t k)
 {
-    return (activation_offset(form, k) + 63) / 64 * 64;
+    /* An odd number of cache lines, so that the same elements of many rows do not all want the same
+     * few places of a cache. */
+    return ((activation_offset(form, k) + 63) / 64 | 1) * 64;
 }
 
 static void subtract_group(float d, const int8_t *q, size_t n, float *x)

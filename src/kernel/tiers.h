@@ -11,6 +11,7 @@ void matmul_fill_ref(struct kernels *kernels);
 void matmul_fill_avx2(struct kernels *kernels);
 void matmul_fill_avxvnni(struct kernels *kernels);
 void matmul_fill_avx512(struct kernels *kernels);
+void matmul_fill_amx(struct kernels *kernels);
 void matmul_fill_neon(struct kernels *kernels);
 void matmul_fill_i8mm(struct kernels *kernels);
 

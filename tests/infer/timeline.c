@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-static const char *const tiers[] = {"ref", "avx2", "avxvnni", "avx512", "neon", "i8mm"};
+static const char *const tiers[] = {"ref", "avx2", "avxvnni", "avx512", "amx", "neon", "i8mm"};
 
 const char *timeline_tier(size_t index)
 {

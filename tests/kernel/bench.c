@@ -191,7 +191,7 @@ static void bench_tier(const struct bench *bench, const char *type_wanted)
         TENSOR_TYPES(TYPE_NUMBER)
 #undef TYPE_NUMBER
     };
-    static const char *const names[ARITHMETICS] = {"int8", "f32", "bf16"};
+    static const char *const names[ARITHMETICS] = {"int8", "f32", "bf16", "tiles"};
     printf("%s: read %.1f GB/s, GOPS:", bench->kernels.tier,
            limits_measure_read(&bench->kernels, bench->pool, bench->weights, LIMITS_READ_BYTES) *
                1e-9);

@@ -19,7 +19,7 @@
 #include "kernel/kernel.h"
 #include "support/guarded.h"
 
-enum { ROWS_MAX = 81, COLUMNS_MAX = 33, COLUMNS_MANY = 263, BLOCKS_MAX = 11, ELEMENTS_MAX = 2048 };
+enum { ROWS_MAX = 81, COLUMNS_MAX = 96, COLUMNS_MANY = 263, BLOCKS_MAX = 11, ELEMENTS_MAX = 2048 };
 
 static const uint32_t all_types[] = {
 #define TYPE_NUMBER(name, number, elements, bytes) number,
@@ -425,6 +425,33 @@ static void every_tier_equals_the_reference_with_outliers(void **state)
     for_each_tier(check_outliers);
 }
 
+/* So many columns that a tile unit multiplies them, in tiles that fit and that do not. */
+static void check_tiles(const struct kernels *ref, const struct kernels *tier)
+{
+    static const size_t rows[] = {1, 16, 31, 64, 81};
+    static const size_t columns[] = {79, 80, 81, 88, 95, 96};
+    struct random random = random_from_seed(11);
+    for (int t = 0; t < TYPE_COUNT; t++) {
+        for (size_t i = 0; i < 30 && tensor_type_traits(all_types[t])->block_elements == 256; i++) {
+            struct operands operands = {.type = all_types[t],
+                                        .rows = rows[i % 5],
+                                        .columns = columns[i % 6],
+                                        .outliers = i % 2 == 0};
+            operands.k = row_elements(operands.type, 1 + (i * 5) % BLOCKS_MAX, &random);
+            enum fill fill = operands.outliers ? FILL_RANDOM : (enum fill)(i / 2 % FILLS);
+            operands_init(&operands, &random, ref, fill, (enum input)(i / 2 % INPUTS));
+            check_product(ref, tier, &operands, &random);
+            operands_finish(&operands);
+        }
+    }
+}
+
+static void every_tier_equals_the_reference_with_tiles_of_columns(void **state)
+{
+    (void)state;
+    for_each_tier(check_tiles);
+}
+
 static void check_long_ranges(const struct kernels *ref, const struct kernels *tier)
 {
     enum { ROWS = 2100, K = 256 };
@@ -751,6 +778,7 @@ int main(void)
         cmocka_unit_test(every_tier_equals_the_reference_at_the_extremes),
         cmocka_unit_test(every_tier_equals_the_reference_with_many_columns),
         cmocka_unit_test(every_tier_equals_the_reference_with_outliers),
+        cmocka_unit_test(every_tier_equals_the_reference_with_tiles_of_columns),
         cmocka_unit_test(every_tier_equals_the_reference_in_long_ranges),
         cmocka_unit_test(every_tier_marks_the_same_outliers),
         cmocka_unit_test(outliers_are_what_stands_out),
