@@ -2,20 +2,30 @@
 # Installs the clients that the daemon is tested with into the user's cache, from their lock files.
 #   clients.sh --dir    where they are kept
 #   clients.sh npm      those of tests/clients/package-lock.json
+#   clients.sh package  what the npm package is tested with: bindings/node/test/package-lock.json
 #   clients.sh pip      those of tests/clients/requirements.txt
 # HEARTH_CLIENTS names another folder.
 set -eu
 tests=$(cd "$(dirname "$0")/../tests/clients" && pwd)
+package=$(cd "$(dirname "$0")/../bindings/node/test" && pwd)
 dir=${HEARTH_CLIENTS:-${XDG_CACHE_HOME:-$HOME/.cache}/hearth/clients}
 
-install_npm() {
+install_lock() { # FROM TO: what a folder's lock file names
     command -v npm > /dev/null || { echo "npm is not installed" >&2; return 1; }
-    cmp -s "$tests/package-lock.json" "$dir/npm/installed" && return
-    echo "Installing the npm clients …" >&2
-    mkdir -p "$dir/npm"
-    cp "$tests/package.json" "$tests/package-lock.json" "$dir/npm"
-    (cd "$dir/npm" && npm ci --silent --no-audit --no-fund --ignore-scripts) >&2
-    cp "$tests/package-lock.json" "$dir/npm/installed"
+    cmp -s "$1/package-lock.json" "$2/installed" && return
+    echo "Installing npm packages into $2 …" >&2
+    mkdir -p "$2"
+    cp "$1/package.json" "$1/package-lock.json" "$2"
+    (cd "$2" && npm ci --silent --no-audit --no-fund --ignore-scripts) >&2
+    cp "$1/package-lock.json" "$2/installed"
+}
+
+install_npm() {
+    install_lock "$tests" "$dir/npm"
+}
+
+install_package() {
+    install_lock "$package" "$dir/package"
 }
 
 install_pip() {
@@ -30,7 +40,7 @@ install_pip() {
 [ "${1:-}" = --dir ] && { echo "$dir"; exit; }
 for kind in "$@"; do
     case $kind in
-    npm | pip) "install_$kind" ;;
-    *) echo "clients.sh: npm or pip, not $kind" >&2; exit 2 ;;
+    npm | package | pip) "install_$kind" ;;
+    *) echo "clients.sh: npm, package or pip, not $kind" >&2; exit 2 ;;
     esac
 done

@@ -13,6 +13,7 @@ for model in smollm2 gemma3 vocabs; do
     scripts/models.sh $model || echo "could not fetch $model: tests that need it are skipped" >&2
 done
 
+scripts/clients.sh package || echo "could not install npm packages: some tests of ours are skipped" >&2
 scripts/clients.sh npm || echo "could not install npm clients: their tests are skipped" >&2
 [ "$all" != --all ] || scripts/clients.sh pip ||
     echo "could not install the Python clients: their tests are skipped" >&2

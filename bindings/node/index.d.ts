@@ -130,7 +130,7 @@ export type HearthEvent = {
 }[Exclude<keyof HearthEvents, "event">];
 
 export interface LoadOptions {
-    /** Ends the wait; a load that nobody waits for is given up. Rejects with AbortedError. */
+    /** Ends the wait, with AbortedError. A load that has begun goes on; `unload` with `force` ends it. */
     signal?: AbortSignal;
     /** 0 to 1. */
     onProgress?: (progress: number) => void;

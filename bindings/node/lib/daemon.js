@@ -115,11 +115,9 @@ export class Daemon {
     /** Closes the lifeline; resolves when the process is gone. */
     async stop() {
         this.#child.stdio[LIFELINE].destroy();
-        const late = sleep(END_MS, "late", { ref: true });
-        if ((await Promise.race([this.#ended, late])) === "late") {
-            this.#child.kill("SIGKILL");
-            await this.#ended;
-        }
+        const late = setTimeout(() => this.#child.kill("SIGKILL"), END_MS);
+        await this.#ended;
+        clearTimeout(late);
     }
 
     kill() {

@@ -4,16 +4,16 @@ import { EventEmitter } from "node:events";
 import { existsSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
 
-import { abortedBy, check, errorOf } from "./errors.js";
+import { abortedBy, check, ConnectionLostError, errorOf } from "./errors.js";
 import { makeFetch } from "./fetch.js";
-import { readError } from "./http.js";
+import { eventsOf } from "./http.js";
 import { hashOf } from "./places.js";
 import { checkKey, Session } from "./session.js";
 import { detailsOf, estimateOf, eventOf, loadBody, memoryOf, modelOf, sessionOf, statusOf } from "./shapes.js";
-import { readEvents } from "./sse.js";
 
 const EVENTS = ["state", "load", "loaded", "unload", "failed", "restart", "memory"];
 const EVENTS_MAX = 1024;
+const LOADS_MAX = 3; // of one call, where daemons go meanwhile
 const V1 = "/hearth/v1";
 
 function looksLikePath(model) {
@@ -114,28 +114,18 @@ export class Hearth {
         const path = `${await this.#model(model, { signal })}/load`;
         const body = Buffer.from(JSON.stringify({ ...loadBody(options), stream: true }));
         const headers = { "content-type": "application/json", "content-length": body.length };
-        const response = await this.#link.request({ method: "POST", path, headers, body, signal, repeatable: true });
-        if (response.statusCode !== 200)
-            throw await readError(response, "models");
-        let loaded;
-        try {
-            for await (const { event, data } of readEvents(response)) {
-                const json = JSON.parse(data);
-                if (event === "loading")
-                    onProgress?.(json.progress);
-                else if (event === "loaded")
-                    loaded = modelOf(json);
-                else if (event === "error")
-                    throw errorOf(json.error?.code, json.error, "models");
+        for (let i = 1; ; i++) {
+            const response = await this.#link.request({ method: "POST", path, headers, body, signal, repeatable: true });
+            try {
+                return await readLoad(response, onProgress);
+            } catch (error) {
+                if (signal?.aborted)
+                    throw abortedBy(signal);
+                if (!(error instanceof ConnectionLostError) || i === LOADS_MAX)
+                    throw error;
+                await this.#link.examine(error); // and another daemon is asked
             }
-        } catch (error) {
-            throw signal?.aborted ? abortedBy(signal) : error;
         }
-        if (loaded)
-            return loaded;
-        // the daemon went meanwhile
-        await this.#link.examine();
-        return this.load(model, { signal, onProgress, ...options });
     }
 
     async unload(model, { force, signal } = {}) {
@@ -205,9 +195,10 @@ export class Hearth {
     /* ---- more ---- */
 
     async embed(model, input, { dimensions, signal } = {}) {
-        const body = { model: await this.nameOf(model, { signal }), input, dimensions, encoding_format: "base64" };
+        check(dimensions === undefined || (Number.isInteger(dimensions) && dimensions > 0), "dimensions", "must be a whole number above 0");
+        const body = { model: await this.nameOf(model, { signal }), input, encoding_format: "base64" };
         const { data } = await this.#link.json("POST", "/v1/embeddings", { body, signal });
-        const vectors = data.sort((a, b) => a.index - b.index).map(({ embedding }) => vectorOf(embedding));
+        const vectors = data.sort((a, b) => a.index - b.index).map(({ embedding }) => vectorOf(embedding, dimensions));
         return Array.isArray(input) ? vectors : vectors[0];
     }
 
@@ -298,6 +289,21 @@ export class Hearth {
     }
 }
 
+async function readLoad(response, onProgress) {
+    let loaded;
+    for await (const [event, data] of eventsOf(response, "models")) {
+        if (event === "loading")
+            onProgress?.(data.progress);
+        else if (event === "loaded")
+            loaded = modelOf(data);
+        else if (event === "error")
+            throw errorOf(data.error?.code, data.error, "models");
+    }
+    if (!loaded)
+        throw new ConnectionLostError("the daemon went while it loaded a model");
+    return loaded;
+}
+
 function isAlive(pid) {
     try {
         return process.kill(pid, 0);
@@ -306,10 +312,14 @@ function isAlive(pid) {
     }
 }
 
-function vectorOf(base64) {
+/** Vectors are of length 1, also shortened ones. */
+function vectorOf(base64, dimensions) {
     const bytes = Buffer.from(base64, "base64");
-    const vector = new Array(bytes.length / 4);
+    const vector = new Array(Math.min(bytes.length / 4, dimensions ?? Infinity));
     for (let i = 0; i < vector.length; i++)
         vector[i] = bytes.readFloatLE(4 * i);
-    return vector;
+    if (dimensions === undefined)
+        return vector;
+    const length = Math.hypot(...vector) || 1;
+    return vector.map((value) => value / length);
 }

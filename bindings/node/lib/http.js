@@ -2,6 +2,7 @@
 import { Agent, request } from "node:http";
 
 import { abortedBy, ConnectionLostError, errorOf } from "./errors.js";
+import { readEvents } from "./sse.js";
 
 // The daemon keeps a connection for a minute between requests; we leave first, so that no request meets its leaving.
 const IDLE_MS = 20_000;
@@ -15,7 +16,7 @@ export function makeAgent() {
 
 /** Resolves with the answer's head; its body is the caller's to read. Rejects with an AbortedError, or with a
  * ConnectionLostError whose `sent` says whether the daemon may have seen the request. */
-export function send({ transport, agent }, { method = "GET", path, headers, body, signal, onSocket }) {
+export function send({ transport, agent }, { method = "GET", path, headers, body, signal }) {
     const options = transport.requestOptions();
     return new Promise((resolve, reject) => {
         if (signal?.aborted) {
@@ -36,8 +37,6 @@ export function send({ transport, agent }, { method = "GET", path, headers, body
             done();
             reject(signal?.aborted ? abortedBy(signal) : lostBy(error, outgoing));
         });
-        if (onSocket)
-            outgoing.on("socket", onSocket);
         outgoing.end(body);
     });
 }
@@ -75,4 +74,25 @@ export async function readError(response, route) {
         said = text.slice(0, 500) || undefined;
     }
     return errorOf(response.statusCode, said, route);
+}
+
+/** The events of an answer, [name, data]. Who stops before their end closes the connection. */
+export async function* eventsOf(response, route) {
+    if (response.statusCode !== 200)
+        throw await readError(response, route);
+    const events = readEvents(response);
+    try {
+        for (let next; !(next = await nextOf(events)).done; )
+            yield [next.value.event, JSON.parse(next.value.data)];
+    } finally {
+        await events.return();
+    }
+}
+
+async function nextOf(events) {
+    try {
+        return await events.next();
+    } catch (cause) {
+        throw new ConnectionLostError("the daemon went while it answered", { cause });
+    }
 }

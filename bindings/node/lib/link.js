@@ -10,14 +10,14 @@ import {
     abortedBy, BinaryNotFoundError, ClosedError, ConnectionLostError, DaemonError, HearthError, InvalidArgumentError,
     throwIfAborted, UnauthorizedError,
 } from "./errors.js";
-import { makeAgent, readError, readText, send } from "./http.js";
+import { eventsOf, makeAgent, readError, readText, send } from "./http.js";
 import { appFolder, sharedSockets, socketOf } from "./places.js";
-import { readEvents } from "./sse.js";
 import { SocketTransport, TcpTransport } from "./transport.js";
 
 const TRIES = 3; // of one request
 const PAUSES_MS = [0, 50, 200, 1000, 2000, 4000]; // between attempts to have a daemon again
 const SHARED_TRIES = 4;
+const FOLLOW_MS = 500; // until events are followed again, where their stream has ended by itself
 const LOOK_MS = 5000; // in which one that listens must answer
 
 /** Emits "state" and "event", the daemon's own. */
@@ -56,7 +56,7 @@ export class Link extends EventEmitter {
             throw error;
         }
         this.#setState("ready");
-        this.#follow();
+        await this.#follow();
     }
 
     async close() {
@@ -223,7 +223,7 @@ export class Link extends EventEmitter {
         this.#ready = undefined;
         this.#setState("ready");
         this.emit("restart", { what: "daemon", cause: was?.log.at(-1) ?? "the daemon was gone" });
-        this.#follow();
+        await this.#follow();
     }
 
     /** Resolves when requests can be sent. */
@@ -296,27 +296,38 @@ export class Link extends EventEmitter {
 
     /* ---- events ---- */
 
-    async #follow() {
+    /** Resolves when nothing is missed any more. */
+    #follow() {
         const events = (this.#events = new AbortController());
-        const transport = this.#transport;
-        const unref = (socket) => socket.unref();
+        return new Promise((begun) => {
+            this.#readEvents(events, begun).then(begun).then(() => this.#followAgain(events));
+        });
+    }
+
+    async #readEvents({ signal }, begun) {
+        const way = { transport: this.#transport, agent: false };
         try {
-            const link = { transport, agent: false };
-            const response = await send(link, { path: "/hearth/v1/events", signal: events.signal, onSocket: unref });
-            if (response.statusCode !== 200)
-                throw await readError(response);
-            for await (const { event, data } of readEvents(response)) {
-                if (event !== "events.begin")
-                    this.emit("event", JSON.parse(data));
+            const response = await send(way, { path: "/hearth/v1/events", signal });
+            for await (const [event, data] of eventsOf(response)) {
+                if (event === "events.begin") {
+                    response.socket.unref(); // who listens need not live for it
+                    begun();
+                } else {
+                    this.emit("event", data);
+                }
             }
         } catch {
             // whatever it was, the stream is over
         }
-        if (this.#events !== events || events.signal.aborted || this.state !== "ready")
+    }
+
+    async #followAgain(events) {
+        const isOver = () => this.#events !== events || events.signal.aborted || this.state !== "ready";
+        if (isOver())
             return;
-        await this.#examine(transport);
-        if (this.state === "ready" && this.#events === events)
-            setTimeout(() => this.state === "ready" && this.#events === events && this.#follow(), 500).unref();
+        await this.#examine(this.#transport);
+        if (!isOver())
+            setTimeout(() => isOver() || this.#follow(), FOLLOW_MS).unref();
     }
 }
 

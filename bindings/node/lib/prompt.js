@@ -2,10 +2,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { AbortedError, BusyError, ClosedError, ConnectionLostError, errorOf, HearthError } from "./errors.js";
-import { readError } from "./http.js";
+import { eventsOf } from "./http.js";
 import { orAborted } from "./link.js";
 import { timingsOf, usageOf } from "./shapes.js";
-import { readEvents } from "./sse.js";
 
 const TRIES = 3;
 const CANCEL_MS = 1000; // in which an answer that is cancelled must end
@@ -92,17 +91,9 @@ export class Prompt {
     }
 
     async #read(response) {
-        if (response.statusCode !== 200)
-            throw await readError(response, "sessions");
-        try {
-            for await (const { event, data } of readEvents(response)) {
-                this.#take(event, JSON.parse(data));
-                await this.#io.room();
-            }
-        } catch (error) {
-            if (error instanceof HearthError)
-                throw error;
-            throw new ConnectionLostError("the daemon went while it answered", { cause: error });
+        for await (const [event, data] of eventsOf(response, "sessions")) {
+            this.#take(event, data);
+            await this.#io.room();
         }
         if (!this.#end)
             throw new ConnectionLostError("the daemon's answer ended before its end");
@@ -150,7 +141,8 @@ export class Prompt {
         let told = false;
         while (!this.#over && performance.now() < last) {
             if (!told && this.#link.state === "ready") {
-                const reply = await this.#link.json("POST", `${this.#path}/cancel`, { now: true }).catch(() => undefined);
+                const signal = AbortSignal.timeout(CANCEL_MS);
+                const reply = await this.#link.json("POST", `${this.#path}/cancel`, { now: true, signal }).catch(() => undefined);
                 told = reply?.cancelled === true; // else the prompt has not got there yet
             }
             await sleep(this.#link.state === "ready" ? 5 : 0);
