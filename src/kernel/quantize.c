@@ -48,9 +48,10 @@ size_t activation_offset(enum activation_form form, size_t k)
 
 size_t activation_row_bytes(enum activation_form form, size_t k)
 {
-    /* An odd number of cache lines, so that the same elements of many rows do not all want the same
-     * few places of a cache. */
-    return ((activation_offset(form, k) + 63) / 64 | 1) * 64;
+    size_t lines = (activation_offset(form, k) + 63) / 64;
+    /* An odd number, so that the same elements of many rows do not all want the same few sets of a
+     * cache. Rows of floats are written in parts, and filled up part by part. */
+    return (form == ACTIVATION_F32 ? lines : lines | 1) * 64;
 }
 
 static void subtract_group(float d, const int8_t *q, size_t n, float *x)
