@@ -15,35 +15,15 @@
 
 #include "base/os.h"
 #include "hearth/hearth.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED true
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED false
-#endif
+#include "support/process.h"
+#include "timeline.h"
 
 #define MIB ((uint64_t)1 << 20)
 
 /* ---- models ---- */
 
-/* "tiny": 2 layers, 2 kv heads of 64; with F16, 32 tokens take 2 * 2 * 32 * 256 bytes. */
-static struct hearth_model *make_up(const char *what)
-{
-    struct hearth_error err;
-    struct hearth_model *model = NULL;
-    int fd = os_file_create_unnamed("/tmp", &err);
-    if (fd < 0 || hearth_synthesize(what, fd, NULL, &err) ||
-        hearth_model_open_fds(&fd, 1, NULL, &model, &err))
-        fail_msg("%s: %s", what, err.text);
-    os_file_close(fd);
-    return model;
-}
-
+/* "tiny" of timeline_make_up: 2 layers, 2 kv heads of 64; with F16, 32 tokens take
+ * 2 * 2 * 32 * 256 bytes. */
 static bool real_path(const char *name, char path[512])
 {
     const char *folder = getenv("HEARTH_MODELS");
@@ -233,7 +213,7 @@ static struct hearth_engine *open_engine(const struct hearth_model *model,
 static void what_does_not_fit_is_refused_with_the_figures(void **state)
 {
     (void)state;
-    struct hearth_model *model = make_up("tiny:F16");
+    struct hearth_model *model = timeline_make_up("tiny:F16");
     struct hearth_engine *engine = NULL;
     struct hearth_error err;
     struct hearth_engine_options options = {.threads = 1, .memory_max = 4 * MIB};
@@ -259,7 +239,7 @@ static void what_does_not_fit_is_refused_with_the_figures(void **state)
 static void a_context_is_shrunk_to_what_fits_where_that_is_wanted(void **state)
 {
     (void)state;
-    struct hearth_model *model = make_up("tiny:F16");
+    struct hearth_model *model = timeline_make_up("tiny:F16");
     struct hearth_sequence *sequence;
     uint64_t others = beside_cache(model) + MIB; /* the test itself takes a little more by now */
     struct hearth_engine_options options = {
@@ -283,7 +263,7 @@ static void a_context_is_shrunk_to_what_fits_where_that_is_wanted(void **state)
 static void a_sequence_is_refused_or_shrunk_as_the_engine_says(void **state)
 {
     (void)state;
-    struct hearth_model *model = make_up("tiny:F16");
+    struct hearth_model *model = timeline_make_up("tiny:F16");
     struct hearth_engine_options options = {.threads = 1, .kv_bytes_max = 10 * BLOCK + 4096};
     struct hearth_sequence *sequence;
     struct hearth_error err;
@@ -313,7 +293,7 @@ static void a_sequence_is_refused_or_shrunk_as_the_engine_says(void **state)
 static void a_limit_that_changes_holds_from_then_on(void **state)
 {
     (void)state;
-    struct hearth_model *model = make_up("tiny:F16");
+    struct hearth_model *model = timeline_make_up("tiny:F16");
     uint64_t others = beside_cache(model) + MIB;
     struct hearth_engine_options options = {.threads = 1, .memory_max = others + 200 * BLOCK};
     struct hearth_engine *engine = open_engine(model, options);
@@ -359,7 +339,7 @@ static void a_context_takes_memory_as_it_is_written_and_gives_it_back(void **sta
     (void)state;
     if (SANITIZED)
         skip();
-    struct hearth_model *model = make_up("tiny:F16");
+    struct hearth_model *model = timeline_make_up("tiny:F16");
     struct hearth_engine *engine = open_engine(model, (struct hearth_engine_options){.threads = 1});
     struct hearth_sequence *sequence;
     uint64_t before = own_bytes();

@@ -15,6 +15,7 @@
 
 #include "base/memory.h"
 #include "hearth/hearth.h"
+#include "support/process.h"
 
 static struct hearth_model *open_golden(const char *name)
 {
@@ -60,11 +61,7 @@ static void give(struct hearth_sequence *sequence, const uint32_t *ids, size_t c
 }
 
 /* Sanitizers slow everything down, so what they are asked for is only that it stops. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define CANCEL_SECONDS_MAX 5.0
-#else
-#define CANCEL_SECONDS_MAX 0.1
-#endif
+#define CANCEL_SECONDS_MAX (SANITIZED ? 5.0 : 0.1)
 
 static double seconds(void)
 {

@@ -13,18 +13,7 @@
 #include "base/os.h"
 #include "gguf/types.h"
 #include "hearth/hearth.h"
-
-static struct hearth_model *make_up(const char *what)
-{
-    struct hearth_error err;
-    struct hearth_model *model = NULL;
-    int fd = os_file_create_unnamed("/tmp", &err);
-    if (fd < 0 || hearth_synthesize(what, fd, NULL, &err) ||
-        hearth_model_open_fds(&fd, 1, NULL, &model, &err))
-        fail_msg("%s: %s", what, err.text);
-    os_file_close(fd);
-    return model;
-}
+#include "timeline.h"
 
 static struct hearth_engine *open_engine(const struct hearth_model *model, enum hearth_kv_type kv)
 {
@@ -68,7 +57,7 @@ static void each_type_makes_a_model_with_sane_logits(void **state)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char what[32];
         snprintf(what, sizeof what, "tiny:%s", names[i]);
-        struct hearth_model *model = make_up(what);
+        struct hearth_model *model = timeline_make_up(what);
         expect_finite_logits(model, what);
         hearth_model_close(model);
     }
@@ -88,7 +77,7 @@ static void work_is_what_the_shapes_say(void **state)
 {
     (void)state;
     struct hearth_work work;
-    struct hearth_model *model = make_up("tiny:Q8_0");
+    struct hearth_model *model = timeline_make_up("tiny:Q8_0");
     struct hearth_engine *engine = open_engine(model, HEARTH_KV_F16);
     hearth_engine_work(engine, 100, &work);
     assert_int_equal(work.weight_bytes, (2 * LAYER + OUTPUT) / 32 * 34);
@@ -102,7 +91,7 @@ static void work_is_what_the_shapes_say(void **state)
     assert_int_equal(work.kv_bytes, 100 * 2 * 2 * 2 * 64 / 32 * 34);
     hearth_engine_close(engine);
     hearth_model_close(model);
-    model = make_up("tiny:F16");
+    model = timeline_make_up("tiny:F16");
     engine = open_engine(model, HEARTH_KV_F16);
     hearth_engine_work(engine, 0, &work);
     assert_int_equal(work.kv_bytes, 0);
@@ -118,7 +107,7 @@ static void limits_are_measured_when_asked_for(void **state)
     (void)state;
     struct hearth_memory before, after;
     struct hearth_limits limits;
-    struct hearth_model *model = make_up("tiny:Q8_0");
+    struct hearth_model *model = timeline_make_up("tiny:Q8_0");
     struct hearth_engine *engine = open_engine(model, HEARTH_KV_F16);
     assert_int_equal(hearth_engine_limits(engine, HEARTH_LIMIT_ARITHMETIC, &limits, NULL), 0);
     assert_true(limits.read_bytes_per_s == 0);

@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "base/os.h"
+
 static const char *const tiers[] = {"ref", "avx2", "avxvnni", "avx512", "amx", "neon", "i8mm"};
 
 const char *timeline_tier(size_t index)
@@ -46,6 +48,18 @@ struct hearth_model *timeline_open_model(const char *path)
     struct hearth_model *model = NULL;
     struct hearth_error err = {0};
     check(hearth_model_open(path, NULL, &model, &err), &err);
+    return model;
+}
+
+struct hearth_model *timeline_make_up(const char *what)
+{
+    struct hearth_error err;
+    struct hearth_model *model = NULL;
+    int fd = os_file_create_unnamed("/tmp", &err);
+    if (fd < 0 || hearth_synthesize(what, fd, NULL, &err) ||
+        hearth_model_open_fds(&fd, 1, NULL, &model, &err))
+        fail_msg("%s: %s", what, err.text);
+    os_file_close(fd);
     return model;
 }
 

@@ -24,6 +24,8 @@ bool timeline_has_tier(const struct hearth_model *model, const char *tier);
 const char *timeline_best_tier(const struct hearth_model *model);
 
 struct hearth_model *timeline_open_model(const char *path);
+/* Random weights, as hearth_synthesize makes them. */
+struct hearth_model *timeline_make_up(const char *what);
 struct hearth_engine *timeline_open_engine(const struct hearth_model *model,
                                            const struct setting *setting);
 struct hearth_sequence *timeline_open_sequence(struct hearth_engine *engine);

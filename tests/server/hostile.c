@@ -14,15 +14,10 @@
 #include "raw_http.h"
 #include "server/generation.h"
 #include "server/openapi.h"
+#include "support/process.h"
 
 /* A sanitizer keeps what was freed. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define MEASURES_MEMORY 0
-#elif defined(__has_feature)
-#define MEASURES_MEMORY (!__has_feature(address_sanitizer))
-#else
-#define MEASURES_MEMORY 1
-#endif
+#define MEASURES_MEMORY (!SANITIZED)
 
 #define DEPTH ((size_t)1000000)
 #define LARGE ((size_t)100 << 20)

@@ -14,18 +14,13 @@
 #include <cmocka.h>
 
 #include "raw_http.h"
+#include "support/process.h"
 
 #define LOCAL "tcp=127.0.0.1"
 #define HOST "Host: localhost\r\n"
 #define PATIENCE_MS 10000
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define MEASURES_MEMORY false /* a sanitizer's memory is not the daemon's */
-#elif defined(__has_feature)
-#define MEASURES_MEMORY (!__has_feature(address_sanitizer))
-#else
-#define MEASURES_MEMORY true
-#endif
+#define MEASURES_MEMORY (!SANITIZED)
 
 static char socket_path[64], socket_where[80];
 

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <dirent.h>
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <time.h>
@@ -18,6 +17,7 @@
 #include "base/os.h"
 #include "models_world.h"
 #include "server/library.h"
+#include "support/process.h"
 
 static struct world world;
 
@@ -33,17 +33,6 @@ static int end(void **state)
     (void)state;
     world_finish(&world);
     return 0;
-}
-
-static unsigned open_descriptors(void)
-{
-    unsigned count = 0;
-    DIR *folder = opendir("/proc/self/fd");
-    assert_non_null(folder);
-    while (readdir(folder))
-        count++;
-    closedir(folder);
-    return count;
 }
 
 /* The names of all models, each in brackets. */

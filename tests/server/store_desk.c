@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <dirent.h>
 #include <event2/event.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -22,6 +21,7 @@
 #include "session/store.h"
 #include "store/disk_store.h"
 #include "support/folder.h"
+#include "support/process.h"
 #include "worker/channel.h"
 #include "worker/protocol.h"
 
@@ -39,17 +39,6 @@ struct fixture {
     unsigned broken;
     char cause[256];
 };
-
-static unsigned open_descriptors(void)
-{
-    DIR *directory = opendir("/proc/self/fd");
-    unsigned count = 0;
-    assert_non_null(directory);
-    while (readdir(directory))
-        count++;
-    closedir(directory);
-    return count;
-}
 
 static void on_broken(void *context, const char *cause)
 {

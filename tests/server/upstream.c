@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include "server/upstream.h"
 
-#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -23,6 +22,7 @@
 #include "server/models.h"
 #include "server/sse.h"
 #include "support/folder.h"
+#include "support/process.h"
 
 #define SECOND UINT64_C(1000000000)
 #define KEY "sk-this-is-secret"
@@ -167,16 +167,6 @@ static void on_state(void *context, enum backend_state state, const struct heart
 }
 
 /* ---- a test's own ---- */
-
-static unsigned open_descriptors(void)
-{
-    unsigned count = 0;
-    DIR *folder = opendir("/proc/self/fd");
-    while (readdir(folder))
-        count++;
-    closedir(folder);
-    return count;
-}
 
 static int set_up(void **state)
 {

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
@@ -19,6 +18,7 @@
 #include "base/os.h"
 #include "hearth/session.h"
 #include "server/metrics.h"
+#include "support/process.h"
 
 /* ---- what is called back ---- */
 
@@ -242,17 +242,6 @@ void destroy(struct workshop *f)
         f->backend->calls->destroy(f->backend);
     f->inside = false;
     f->backend = NULL;
-}
-
-unsigned open_descriptors(void)
-{
-    DIR *directory = opendir("/proc/self/fd");
-    unsigned count = 0;
-    assert_non_null(directory);
-    while (readdir(directory))
-        count++;
-    closedir(directory);
-    return count;
 }
 
 int workshop_open(void **state)

@@ -42,7 +42,6 @@ struct workshop {
     bool inside; /* a call is being made: nobody may be called back */
 };
 
-unsigned open_descriptors(void);
 /* For each test its own, in *state. What it started is gone when it is closed, or the test fails.
  */
 int workshop_open(void **state);

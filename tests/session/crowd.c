@@ -13,17 +13,7 @@
 
 #include "fake_store.h"
 #include "hearth/session.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED true
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED true
-#endif
-#endif
-#ifndef SANITIZED
-#define SANITIZED false
-#endif
+#include "support/process.h"
 
 #define CONVERSATIONS 200
 #define RESTING_BYTES_MAX UINT64_C(40000000)

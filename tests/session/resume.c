@@ -30,17 +30,6 @@ static size_t known_behind(const struct reply *reply)
            (reply->result.stop == HEARTH_STOP_END) - 1;
 }
 
-/* Steps until all that is idle has been put away. */
-static void rest(struct room *room)
-{
-    uint64_t wait = 0;
-    room->now += 10 * MINUTE_NS;
-    while (wait != HEARTH_IDLE_NEVER) {
-        hearth_sessions_step(room->sessions, &wait);
-        room->now += wait == HEARTH_IDLE_NEVER ? 0 : wait;
-    }
-}
-
 static struct hearth_sessions_state state_of(const struct room *room)
 {
     struct hearth_sessions_state state;

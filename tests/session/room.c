@@ -118,6 +118,16 @@ void run(struct room *room)
     } while (state.waiting + state.running > 0);
 }
 
+void rest(struct room *room)
+{
+    uint64_t wait = 0;
+    room->now += 10 * MINUTE_NS;
+    while (wait != HEARTH_IDLE_NEVER) {
+        hearth_sessions_step(room->sessions, &wait);
+        room->now += wait == HEARTH_IDLE_NEVER ? 0 : wait;
+    }
+}
+
 void say(struct hearth_session *session, const char *text)
 {
     char message[300];

@@ -54,6 +54,8 @@ void ask_with(struct hearth_session *session, const struct hearth_ask *ask);
 void ask(struct hearth_session *session, struct reply *reply);
 /* Steps until nothing is left to do. */
 void run(struct room *room);
+/* Steps, ten minutes later, until all that is idle has been put away. */
+void rest(struct room *room);
 void say(struct hearth_session *session, const char *text);
 struct reply turn(struct room *room, struct hearth_session *session, const char *text);
 struct hearth_session *open_session(struct room *room, const char *key);

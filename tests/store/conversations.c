@@ -34,16 +34,6 @@ static struct reply numbered_turn(struct room *room, struct hearth_session *sess
     return turn(room, session, text);
 }
 
-static void rest(struct room *room)
-{
-    uint64_t wait = 0;
-    room->now += 10 * MINUTE_NS;
-    while (wait != HEARTH_IDLE_NEVER) {
-        hearth_sessions_step(room->sessions, &wait);
-        room->now += wait == HEARTH_IDLE_NEVER ? 0 : wait;
-    }
-}
-
 /* ---- ends of one's own ---- */
 
 static void they_go_on_after_the_program_ended(void **state)

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -15,22 +14,12 @@
 
 #include "base/memory.h"
 #include "base/os.h"
+#include "support/process.h"
 #include "worker/channel.h"
 
 #define PAYLOAD_MAX 100000
 
 static const struct channel_limits limits = {PAYLOAD_MAX, 300000};
-
-static unsigned open_descriptors(void)
-{
-    DIR *directory = opendir("/proc/self/fd");
-    unsigned count = 0;
-    assert_non_null(directory);
-    while (readdir(directory))
-        count++;
-    closedir(directory);
-    return count;
-}
 
 /* A message with one field of each kind. */
 static void write_sample(struct buffer *out, uint64_t request, uint32_t descriptors)
