@@ -251,8 +251,8 @@ static int open_parts(struct model *model, const struct model_options *options,
     if (status)
         close_weights(model);
     status = tokenizer_open(model->gguf, &model->tokenizer, err);
-    if (status)
-        return status;
+    if (status) /* where neither works, what the file is comes before how it spells */
+        return why->code ? error_set(err, why->code, "%s", why->text) : status;
     return read_template(model, options->chat_template, err);
 }
 
