@@ -16,7 +16,7 @@
 #include "kernel/rows16_avx512.h"
 #include "kernel/tiers.h"
 
-#define QUANTIZE(name) name##_avx512
+#define QUANTIZE(name) name##_plain_avx512
 #include "kernel/quantize_tmpl.h"
 
 /* ---- operations for matmul_expand.h ---- */
@@ -635,6 +635,7 @@ DEFINE_FLOAT_MATMUL(bf16, KIND_BF16)
 
 void matmul_fill_avx512(struct kernels *kernels)
 {
+    quantize_fill_plain_avx512(kernels);
     quantize_fill_avx512(kernels);
 #define FILL(type, tag, form, sweep) kernels->matmul[TYPE_##type] = matmul_##tag##_avx512;
     PANEL_TYPES(FILL)

@@ -7,6 +7,7 @@
 
 /* Quantizers and products (quantize.c, matmul_*.c). */
 void quantize_fill_ref(struct kernels *kernels);
+void quantize_fill_avx512(struct kernels *kernels);
 void matmul_fill_ref(struct kernels *kernels);
 void matmul_fill_avx2(struct kernels *kernels);
 void matmul_fill_avxvnni(struct kernels *kernels);
