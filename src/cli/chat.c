@@ -1,6 +1,7 @@
 /* A conversation on the terminal. Its messages and what is computed of them are the session's;
  * here are what the user writes, and the commands. */
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -243,7 +244,7 @@ static void command_save(struct chat *chat, const char *argument)
         return;
     FILE *file = fopen(argument, "wx"); /* never over a file that exists */
     if (!file) {
-        console_say("%s cannot be written, or exists", argument);
+        console_say("%s cannot be written: %s", argument, strerror(errno));
     } else {
         int failed = json_dumpf(messages, file, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
         failed |= fputc('\n', file) == EOF;
@@ -297,6 +298,14 @@ static uint64_t idle(void *context)
     return chat->run->dialogue->calls->idle(chat->run->dialogue);
 }
 
+static bool is_blank(struct text text)
+{
+    size_t i = 0;
+    while (i < text.size && (text.data[i] == ' ' || text.data[i] == '\t' || text.data[i] == '\n'))
+        i++;
+    return i == text.size;
+}
+
 static enum exit_code converse(struct chat *chat)
 {
     struct buffer text;
@@ -312,7 +321,7 @@ static enum exit_code converse(struct chat *chat)
         if (result == EDITOR_INTERRUPTED)
             fputs("(Ctrl-C again or Ctrl-D leaves)\n", stderr);
         interrupted = result == EDITOR_INTERRUPTED;
-        if (result != EDITOR_TEXT || text.size == 0 || text.failed)
+        if (result != EDITOR_TEXT || text.failed || is_blank(buffer_text(&text)))
             continue;
         if (!run_chat_command(chat, text.data))
             take_text(chat, buffer_text(&text));

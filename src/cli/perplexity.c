@@ -2,6 +2,7 @@
  * is cut into chunks of as many tokens as the context, each computed by itself with BOS in place of
  * its first token (where the model wants one); what the second half of a chunk says counts. */
 
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdint.h>
@@ -65,7 +66,7 @@ static int read_text(const char *path, struct buffer *out, struct hearth_error *
 {
     FILE *file = fopen(path, "rb");
     if (!file)
-        return error_set(err, HEARTH_E_IO, "%s cannot be opened", path);
+        return error_set(err, HEARTH_E_IO, "%s cannot be opened: %s", path, strerror(errno));
     int status = console_read_all(file, path, out, err);
     fclose(file);
     /* The peer drops a final newline of the file. */
@@ -319,8 +320,8 @@ static enum exit_code print_lines(struct measurement *m)
 {
     struct estimate result = perplexity_estimate(&m->surprises);
     printf("perplexity          %.4f ± %.4f\n", result.mean, result.error);
-    printf("tokens              %zu scored, in %u chunks of %u\n", m->surprises.count, m->chunks,
-           m->chunk_tokens);
+    printf("tokens              %zu scored, in %u chunk%s of %u\n", m->surprises.count, m->chunks,
+           m->chunks == 1 ? "" : "s", m->chunk_tokens);
     if (m->comparing) {
         struct comparison c = compare(&m->divergence);
         printf("KL divergence       %.6f ± %.6f\n", c.kl.mean, c.kl.error);

@@ -178,7 +178,7 @@ static const struct example upstream_examples[] = {
 
 const struct command command_upstream = {
     .name = "upstream",
-    .summary = "models that another server of OpenAI's API answers",
+    .summary = "List, add or remove models of other servers",
     .description =
         "Keeps the list of models that hearth serve does not compute itself: a request for one of "
         "them is passed to the server named, and its answer is streamed through.\n\n"

@@ -38,6 +38,8 @@ def test_conversation():
     check(b"/reset" in t.wait_for(PROMPT), "/help lists commands")
     t.type(b"/rest\r")
     check(b"there is no command /rest" in t.wait_for(PROMPT), "a wrong command is told")
+    t.type(b" \t \r")
+    check(b"answer: " not in t.wait_for(PROMPT), "a blank line asks nothing")
     t.type(b"/system Answer in French.\r")
     check(b"is set" in t.wait_for(PROMPT), "/system sets the message")
     t.type(b"/system\r")
