@@ -108,9 +108,9 @@ static void put_exit_status(struct buffer *out)
 static void put_environment(struct buffer *out)
 {
     put_section(out, "ENVIRONMENT");
-    put_tagged(
-        out, "HEARTH_CPU",
-        "Forces the instruction set of the kernels: ref, avx2, avxvnni, avx512, amx, neon or i8mm.");
+    put_tagged(out, "HEARTH_CPU",
+               "Forces the instruction set of the kernels: ref, avx2, avxvnni, avx512, amx, neon "
+               "or i8mm.");
     put_tagged(
         out, "XDG_STATE_HOME",
         "Where what was typed is kept, in hearth/history, and conversations, in hearth/store; "

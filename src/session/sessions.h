@@ -4,12 +4,12 @@
 
 #include <stdatomic.h>
 
+#include "base/pressure.h"
 #include "hearth/session.h"
 #include "session/ahead.h"
 #include "session/guess.h"
 #include "session/history.h"
 #include "session/plan.h"
-#include "base/pressure.h"
 #include "session/spill.h"
 
 enum request_state {

@@ -40,7 +40,8 @@ static void probabilities_are_those_of_the_definition(void **state)
                 struct hearth_chance chance = {.id = id};
                 assert_int_equal(hearth_logprobs(logits, count, &chance, 1), 1);
                 double expected = (double)reference(logits, count, id);
-                assert_true(fabs((double)chance.logprob - expected) <= 1e-7 * fabs(expected) + 1e-14);
+                assert_true(fabs((double)chance.logprob - expected) <=
+                            1e-7 * fabs(expected) + 1e-14);
                 assert_int_equal(chance.id, id);
             }
         }
