@@ -211,9 +211,7 @@ class ShimDesktop {
 
     #delivering = Promise.resolve();
 
-    evaluate(work, argument) {
-        return this.#ask({ type: "evaluate", work: String(work), argument });
-    }
+    evaluate = (work, argument) => this.#ask({ type: "evaluate", work: String(work), argument });
 
     async processes() {
         return this.evaluate(({ app }) => app.getAppMetrics().map(({ pid }) => pid));

@@ -92,9 +92,11 @@ async function chat({ page }) {
     await page.click("#new-conversation");
     await page.fill("#composer-text", "Hello! Please tell me about the sea.");
     await page.press("#composer-text", "Enter");
-    await page.waitForFunction(() => document.querySelector(".message.assistant .markdown")?.textContent.length > 20, undefined, { timeout: 30_000 });
-    await page.click("#send"); // stop, or nothing if it has ended
+    await page.waitForFunction(() => document.querySelector(".message.assistant .foot") || document.querySelector(".message.assistant .markdown")?.textContent.length > 40, undefined, { timeout: 30_000 });
+    await page.keyboard.press("Escape"); // stops it, if it has not ended
     await page.waitForSelector(".message.assistant .foot", { timeout: 10_000 });
+    const text = await page.textContent(".message.assistant .markdown");
+    expect(text.trim().length > 0, "there is no text in the answer");
     await page.waitForFunction(() => document.getElementById("memory-private").textContent !== "–", undefined, { timeout: 5000 });
     await sleep(1200); // it is shown each second
     const memory = await page.textContent("#memory-private");

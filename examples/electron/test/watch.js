@@ -13,11 +13,9 @@ export function watchMain() {
     globalThis.__watch = {
         async start() {
             delays.enable();
-            // the first sample after a reset has the time before it: one tick passes before it counts
-            await new Promise((resolve) => setTimeout(resolve, 20));
             delays.reset();
+            // a delay is between two ticks: without one after the reset what comes next would not be seen
             await new Promise((resolve) => setTimeout(resolve, 20));
-            delays.reset();
             worst = 0;
             last = performance.now();
             timer = setInterval(() => {

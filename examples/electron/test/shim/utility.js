@@ -11,10 +11,12 @@ class Port extends EventEmitter {
         super();
         this.id = id;
         ports.set(id, this);
-        send(hub, { id, open: true });
     }
 
-    start() {}
+    // until then messages wait, with the hub
+    start() {
+        send(hub, { id: this.id, open: true });
+    }
 
     postMessage(data) {
         send(hub, { id: this.id, data });
