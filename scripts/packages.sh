@@ -2,12 +2,14 @@
 # Installs the Debian packages that building and testing need, where it may; otherwise prints the
 # one command that does. Does nothing, fast, when all are there.
 # With --arm64: what cross-building for ARM and running the result need instead.
+# With --desktop: what tests of pages and of the example app need instead.
 set -eu
 needed='gcc g++ make cmake ninja-build pkg-config clang clang-format libclang-rt-14-dev
 libpcre2-dev libjansson-dev libutf8proc-dev libedit-dev libbsd-dev libmd-dev libncurses-dev libxxhash-dev libsqlite3-dev libcmocka-dev
 libevent-dev node-llhttp libcurl4-openssl-dev libseccomp-dev
 python3 python3-pip ca-certificates'
 [ "${1:-}" != --arm64 ] || needed='gcc-aarch64-linux-gnu qemu-user'
+[ "${1:-}" != --desktop ] || needed='chromium xvfb'
 
 command -v dpkg-query >/dev/null 2>&1 || {
     echo "This is no Debian system: please see to it that the equivalents of these are installed:" >&2

@@ -15,6 +15,8 @@ done
 
 scripts/clients.sh package || echo "could not install npm packages: some tests of ours are skipped" >&2
 scripts/clients.sh npm || echo "could not install npm clients: their tests are skipped" >&2
+scripts/packages.sh --desktop || echo "no Chromium: tests of the example app are skipped" >&2
+scripts/electron.sh || echo "could not fetch Electron: the example app runs over a shim" >&2
 [ "$all" != --all ] || scripts/clients.sh pip ||
     echo "could not install the Python clients: their tests are skipped" >&2
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
 // The example app in whole: streams, aborts, reloads, crashes, its end, and whether anything ever freezes.
-//   node test-electron-local.js [--shim] [--json] [--only PART,…] [--model PATH]
+//   node test-electron-local.js [--shim] [--json] [--only PART,…] [--except PART,…] [--model PATH]
 // With Electron (installed here, or ELECTRON_OVERRIDE_DIST_PATH) it drives the real app; without, or with --shim, its
 // unmodified parts in Node and Chromium over test/shim. It says which. What it lacks is fetched into the cache.
 import { mkdtempSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
@@ -10,19 +10,21 @@ import { parseArgs } from "node:util";
 import { launch } from "./test/desktop.js";
 import { frozen } from "./test/frozen.js";
 import * as parts from "./test/parts.js";
-import { findBinary, findModel, stage } from "./test/stage.js";
+import { checkTypes, findBinary, findModel, stage } from "./test/stage.js";
 
 const { values } = parseArgs({
     options: {
         shim: { type: "boolean" },
         json: { type: "boolean" },
         only: { type: "string" },
+        except: { type: "string" },
         model: { type: "string" },
         threads: { type: "string" },
     },
 });
 const only = values.only?.split(",");
-const wanted = (name) => !only || only.includes(name);
+const except = values.except?.split(",") ?? [];
+const wanted = (name) => (!only || only.includes(name)) && !except.includes(name);
 const results = [];
 process.exitCode = await main();
 
@@ -41,6 +43,7 @@ async function main() {
         return parts.prepare(desktop, { inPage, model });
     };
     try {
+        if (wanted("types")) await check("types", () => types(staged));
         await runParts(start);
     } finally {
         rmSync(profiles, { recursive: true, force: true });
@@ -67,6 +70,12 @@ async function runParts(start) {
     }
     await check("quit", () => parts.quit(desktop));
     if (wanted("crash")) await check("crash", async () => parts.crash(await start("profile")));
+}
+
+function types(staged) {
+    const wrong = checkTypes(staged);
+    if (wrong) throw new Error(wrong);
+    return "main, preload script, worker and page fit the declarations of electron's own package";
 }
 
 async function check(name, work) {

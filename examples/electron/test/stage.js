@@ -2,7 +2,7 @@
 // package-lock.json names. Also finds Electron and a browser.
 import { execFileSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, existsSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { homedir } from "node:os";
 import { delimiter, join } from "node:path";
@@ -24,6 +24,20 @@ export function stage() {
         resolve: (name) => require.resolve(name),
         load: (name) => import(pathToFileURL(require.resolve(name)).href),
     };
+}
+
+/** Whether main, the preload script and a page in TypeScript fit the types of hearth and of Electron; what does not. */
+export function checkTypes({ app, modules }) {
+    if (app !== example) {
+        copyFileSync(join(example, "tsconfig.json"), join(app, "tsconfig.json"));
+        for (const folder of ["electron", "test"]) cpSync(join(example, folder), join(app, folder), { recursive: true, filter: (path) => !/\.js$/.test(path) });
+    }
+    try {
+        execFileSync(process.execPath, [join(modules, "typescript/bin/tsc"), "--noEmit", "-p", app], { encoding: "utf8" });
+        return "";
+    } catch (error) {
+        return error.stdout || String(error);
+    }
 }
 
 // one folder for each clone, as the app uses the package of that clone
@@ -72,3 +86,5 @@ export function findModel() {
 export function findBinary() {
     return process.env.HEARTH_BINARY || join(repository, "build/hearth");
 }
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) stage();
