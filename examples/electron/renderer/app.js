@@ -1,6 +1,7 @@
 import { connect } from "hearth/electron/renderer";
 import { Conversation } from "./conversation.js";
 import { $, element, icon } from "./format.js";
+import { warmUp } from "./markdown.js";
 import { showMemory } from "./memory.js";
 import { Models } from "./models.js";
 
@@ -20,6 +21,7 @@ class App {
 
     async start() {
         this.#listen();
+        requestIdleCallback(() => warmUp());
         try {
             this.#hearth = await connect();
         } catch (error) {

@@ -33,6 +33,12 @@ export class GrowingMarkdown {
         this.#frame ??= requestAnimationFrame(this.#render);
     }
 
+    /** A whole text at once. */
+    show(text) {
+        this.#source = text;
+        this.finish();
+    }
+
     /** The text is complete. */
     finish() {
         cancelAnimationFrame(this.#frame);
@@ -95,6 +101,13 @@ export class GrowingMarkdown {
 function clean(block, links) {
     const tokens = Object.assign([block], { links });
     return DOMPurify.sanitize(parser(tokens), CLEAN);
+}
+
+/** The first use compiles much: better before the first answer than in the middle of it. */
+export function warmUp(times = 20) {
+    const sample = "# a\n\n**b** `c` [d](https://e.example)\n\n- f\n- g\n\n1. h\n\n> i\n\n| j | k |\n|---|---|\n| l | m |\n\n```n\no\n```\n";
+    new GrowingMarkdown(document.createElement("div")).show(sample);
+    if (times > 1) requestIdleCallback(() => warmUp(times - 1));
 }
 
 // a model's links lead out of the app; main decides whether they may
