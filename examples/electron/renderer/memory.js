@@ -22,7 +22,7 @@ function show({ privateBytes, mappedBytes, limitBytes }) {
         "memory-private": bytes(privateBytes),
         "memory-mapped": bytes(mappedBytes),
         "memory-total": `${bytes(privateBytes + mappedBytes)} of ${bytes(limitBytes)}`,
-        "memory-short": `${bytes(privateBytes)} + ${bytes(mappedBytes)}`,
+        "memory-short": `${bytes(privateBytes)} private`,
     };
     for (const [id, text] of Object.entries(texts)) if ($(id).textContent !== text) $(id).textContent = text;
     const bar = $("memory-bar");
