@@ -55,10 +55,15 @@ async function main() {
 }
 
 async function runParts(start) {
-    const first = await start("profile");
-    say(`Run with: ${first.kind}\n`);
-    let desktop = first;
+    let desktop = await start("profile");
+    say(`Run with: ${desktop.kind}\n`);
     for (const [name, part] of Object.entries(parts.PARTS)) if (wanted(name)) await check(name, () => part(desktop));
+    if (wanted("config")) {
+        const other = { MAX_IDLE_TIME: 1500, LAZY_CONTEXT_CREATION: false };
+        const changed = await start("config", `--config=${JSON.stringify(other)}`);
+        await check("config", () => parts.config(changed, other));
+        await changed.quit();
+    }
     if (wanted("frozen")) {
         const threads = availableParallelism();
         await check("frozen", () => frozen(desktop, say, "threads as hearth chooses them"));

@@ -2,7 +2,7 @@
 if(NOT TARGET hearth_server OR CMAKE_CROSSCOMPILING OR HEARTH_SANITIZE)
     return()
 endif()
-foreach(test parts api lives streams packages types)
+foreach(test parts api lives streams packages types electron)
     add_test(NAME package/node_${test} COMMAND sh ${PROJECT_SOURCE_DIR}/bindings/node/test/run.sh
         $<TARGET_FILE:hearth> ${test}.test.mjs)
     set_tests_properties(package/node_${test} PROPERTIES LABELS package SKIP_RETURN_CODE 77 TIMEOUT 300)

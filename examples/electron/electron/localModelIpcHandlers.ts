@@ -24,32 +24,28 @@ export const MODEL_CONFIG = {
 };
 export type ModelConfig = typeof MODEL_CONFIG;
 
-/** Switches for trying things out: `electron . --models=DIR --idle-ms=3000`. */
-function switches(config: ModelConfig): { config: ModelConfig; connect: BrokerConnectOptions } {
+/** Switches for trying things out: `electron . --models=DIR --threads=4 --config='{"MAX_IDLE_TIME": 3000}'`. */
+function switches(): { config: ModelConfig; connect: BrokerConnectOptions } {
     const value = (name: string) => app.commandLine.getSwitchValue(name) || undefined;
-    const changed = {
-        ...config,
-        MAX_IDLE_TIME: Number(value("idle-ms") ?? config.MAX_IDLE_TIME),
-        MEMORY_LIMIT: value("memory") ?? config.MEMORY_LIMIT,
-    };
+    const config: ModelConfig = { ...MODEL_CONFIG, ...JSON.parse(value("config") ?? "{}") };
     const threads = value("threads");
     return {
-        config: changed,
+        config,
         connect: {
             // one daemon for each profile of the app
             app: `hearth-chat ${app.getPath("userData")}`,
             store: join(app.getPath("userData"), "conversations"),
             models: [value("models") ?? join(app.getPath("userData"), "models")],
-            context: changed.DEFAULT_CONTEXT_SIZE,
-            idle: changed.MAX_IDLE_TIME / 1000,
-            memory: changed.MEMORY_LIMIT,
+            context: config.DEFAULT_CONTEXT_SIZE,
+            idle: config.MAX_IDLE_TIME / 1000,
+            memory: config.MEMORY_LIMIT,
             ...(threads ? { threads: Number(threads) } : {}),
         },
     };
 }
 
 export function registerLocalModel(): HearthMain {
-    const { config, connect } = switches(MODEL_CONFIG);
+    const { config, connect } = switches();
     const hearth = registerHearth({
         allow: [ORIGIN],
         connect,

@@ -263,6 +263,30 @@ async function brokerKill(desktop) {
 
 export const PARTS = { walls, chat, streams, credits, abort, reload, "kill -9 of the worker": workerKill, "kill -9 of the broker": brokerKill };
 
+/** MODEL_CONFIG says something: with an idle time of a second and a half a conversation's memory comes back and the model
+ * stays; with REUSE_SESSIONS false it comes back at once; in both cases the conversation goes on. Without
+ * LAZY_CONTEXT_CREATION a loaded model has computed something before anybody asks. */
+export async function config(desktop, expected) {
+    const { page, model } = desktop;
+    const kept = () => page.evaluate(() => window.__hearth.memory().then(({ workers }) => workers[0].kvBytes));
+    const told = await page.evaluate(() => window.localModel.config());
+    for (const [key, value] of Object.entries(expected)) expect(told[key] === value, `${key} is ${told[key]}`);
+    const loaded = await kept();
+    expect(told.LAZY_CONTEXT_CREATION || loaded > 0, "nothing was computed after the load");
+    const key = `config-${Math.random()}`;
+    const ask = (text) => page.evaluate(({ key, model, text }) => window.__hearth.session({ key, model, system: "Be brief." }).prompt(text, { maxTokens: 4 }), { key, model, text });
+    await ask(`My name is Hedy. ${longText(300)}`);
+    const began = performance.now();
+    const before = await kept();
+    await until(told.MAX_IDLE_TIME + 5000, async () => (await kept()) < Math.max(before, 1) / 4 || !told.REUSE_SESSIONS);
+    const took = performance.now() - began;
+    const second = await ask("What is my name?");
+    expect(second.usage.answerTokens > 0 && second.usage.promptTokens > 300, JSON.stringify(second.usage));
+    const models = await page.evaluate(() => window.__hearth.models());
+    expect(models.find(({ name }) => name === model).state === "loaded", "the model was unloaded");
+    return `MAX_IDLE_TIME ${told.MAX_IDLE_TIME} ms: the context's ${Math.round(before / 1000)} kB were given back after ${took.toFixed(0)} ms, and the conversation went on (${second.usage.cachedTokens} of ${second.usage.promptTokens} tokens known)`;
+}
+
 /** All processes of the app, hearth's too. */
 async function everybody(desktop) {
     const memory = await desktop.page.evaluate((model) => window.__hearth.load(model).then(() => window.__hearth.memory()), desktop.model);
