@@ -37,8 +37,8 @@ process.exitCode = await main();
 async function main() {
     const built = fileURLToPath(new URL("../../build/hearth", import.meta.url));
     const binary = process.env.HEARTH_BINARY ?? (existsSync(built) ? built : findBinary().path);
-    const limits = await measureLimits(binary);
-    const report = new Report({ path, fileBytes: statSync(path).size, limits, json: values.json });
+    const report = new Report({ path, fileBytes: statSync(path).size, json: values.json });
+    report.limit(await measureLimits(binary));
     const store = mkdtempSync(join(tmpdir(), "hearth-test-"));
     const hearth = await connect({
         app: `test-local-model ${store}`,
@@ -55,7 +55,8 @@ async function main() {
         // each measurement stands on those before it, so they are made in any case, and shown where asked for
         await load(hearth, model, report, wanted("load"));
         await context(hearth, model, report, wanted("context"));
-        if (wanted("inference") || wanted("memory")) await inference(hearth, model, report, wanted("inference"), wanted("memory"));
+        if (wanted("inference") || wanted("memory")) await inference(hearth, model, report, { shown: wanted("inference"), memoryShown: wanted("memory") });
+        report.limit(await measureLimits(binary)); // neighbours change what a machine can do: before and after
         if (mode === "inference" || mode === "memory" || mode === "all") await idle(hearth, model, report);
         if (mode === "inference" || mode === "sessions" || mode === "all") await conversations(hearth, model, report);
         if (mode === "inference" || mode === "sessions" || mode === "all") await crash(hearth, model, report);
@@ -91,7 +92,7 @@ async function context(hearth, model, report, shown) {
     if (shown) report.time("context", took, "context made by its first message, with that message’s first token");
 }
 
-async function inference(hearth, model, report, shown, memoryShown) {
+async function inference(hearth, model, report, { shown, memoryShown }) {
     const session = hearth.session({ key: "inference", model, system: SYSTEM });
     const options = { maxTokens: 128, temperature: 0, ignoreEos: true };
     const first = await session.prompt(QUESTION, options);

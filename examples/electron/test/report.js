@@ -10,6 +10,7 @@ const TARGETS = { load: 1.4, context: 0.8, firstToken: 2, tokensPerS: 29, memory
 export class Report {
     #model;
     #json;
+    #limits = [];
     #rows = [];
     #checks = [];
     #notes = [];
@@ -19,32 +20,31 @@ export class Report {
         this.#json = json;
     }
 
-    /** Seconds: less is better. Loading reads the file; the others read it once a token. */
+    /** What the machine allowed at some moment; the mean of all counts. */
+    limit(limits) {
+        this.#limits.push(limits);
+    }
+
+    get #allowed() {
+        const mean = (key) => this.#limits.reduce((sum, one) => sum + one[key], 0) / this.#limits.length;
+        return { readGbPerS: mean("readGbPerS"), tokensPerS: mean("tokensPerS") };
+    }
+
+    /** Seconds: less is better. What reads the file takes as long as memory and file say. */
     time(name, took, what) {
-        const { limits, fileBytes } = this.#model;
-        const scale = (THEIRS.readGbPerS / limits.readGbPerS) * (fileBytes / THEIRS.fileBytes);
-        const target = TARGETS[name];
-        this.#add(name, what, took, target, target * scale, took <= target, took <= target * scale, seconds);
+        const scaled = ({ readGbPerS }) => TARGETS[name] * (THEIRS.readGbPerS / readGbPerS) * (this.#model.fileBytes / THEIRS.fileBytes);
+        this.#rows.push({ name, what, value: took, target: TARGETS[name], scaled, less: true, show: seconds });
     }
 
     speed(tokensPerS, what) {
-        const { tokensPerS: limit } = this.#model.limits;
-        const scaled = THEIRS.decodeFraction * limit;
-        this.#add("tokensPerS", `${what}; ${Math.round((100 * tokensPerS) / limit)} % of what this machine's memory allows (${limit.toFixed(1)})`,
-            tokensPerS, TARGETS.tokensPerS, scaled, tokensPerS >= TARGETS.tokensPerS, tokensPerS >= scaled, (value) => `${value.toFixed(1)} tokens/s`);
+        this.#rows.push({ name: "tokensPerS", what, value: tokensPerS, target: TARGETS.tokensPerS, scaled: (limits) => THEIRS.decodeFraction * limits.tokensPerS, less: false, show: (value) => `${value.toFixed(1)} tokens/s` });
     }
 
     memory(privateBytes, mappedBytes, what) {
-        const total = privateBytes + mappedBytes;
         // the document's 2.6 GB are 0.6 GB more than the file
-        const scaled = this.#model.fileBytes + TARGETS.memoryBytes - THEIRS.fileBytes;
-        this.#add("memory", `${what}: private ${bytes(privateBytes)}, mapped from the file ${bytes(mappedBytes)}`,
-            total, TARGETS.memoryBytes, scaled, total <= TARGETS.memoryBytes, total <= scaled, bytes);
-        Object.assign(this.#rows.at(-1), { privateBytes, mappedBytes });
-    }
-
-    #add(name, what, value, target, scaled, met, metScaled, show) {
-        this.#rows.push({ name, what, value, target, scaled, met, metScaled, show });
+        const scaled = () => this.#model.fileBytes + TARGETS.memoryBytes - THEIRS.fileBytes;
+        const parts = `${what}: private ${bytes(privateBytes)}, mapped from the file ${bytes(mappedBytes)}`;
+        this.#rows.push({ name: "memory", what: parts, value: privateBytes + mappedBytes, target: TARGETS.memoryBytes, scaled, less: true, show: bytes, privateBytes, mappedBytes });
     }
 
     check(name, ok, what) {
@@ -57,22 +57,28 @@ export class Report {
 
     /** Prints it; whether all is met, as it is or scaled. */
     print() {
-        const ok = this.#rows.every(({ met, metScaled }) => met || metScaled) && this.#checks.every((check) => check.ok);
-        if (this.#json) console.log(JSON.stringify({ ...this.#model, measured: this.#rows.map(({ show: _show, ...row }) => row), notes: this.#notes, checks: this.#checks, ok }));
-        else this.#printText();
+        const limits = this.#allowed;
+        const rows = this.#rows.map(({ scaled, ...row }) => {
+            const ours = scaled(limits);
+            const met = (target) => (row.less ? row.value <= target : row.value >= target);
+            return { ...row, scaled: ours, met: met(row.target), metScaled: met(ours) };
+        });
+        const ok = rows.every(({ met, metScaled }) => met || metScaled) && this.#checks.every((check) => check.ok);
+        if (this.#json) console.log(JSON.stringify({ ...this.#model, limits, measured: rows.map(({ show: _show, ...row }) => row), notes: this.#notes, checks: this.#checks, ok }));
+        else this.#printText(limits, rows);
         return ok;
     }
 
-    #printText() {
-        const { path, fileBytes, limits } = this.#model;
+    #printText(limits, rows) {
+        const { path, fileBytes } = this.#model;
         console.log(`${path}: ${bytes(fileBytes)}`);
         console.log(`This machine reads memory at ${limits.readGbPerS.toFixed(1)} GB/s: at most ${limits.tokensPerS.toFixed(1)} tokens/s of this file.\n`);
         const labels = { load: "load", context: "context", firstToken: "first token", tokensPerS: "speed", memory: "memory" };
-        const signs = { load: "≤", context: "≤", firstToken: "≤", tokensPerS: "≥", memory: "≤" };
-        if (this.#rows.length) console.log(line("", "measured", "the document", "", "scaled to this machine", ""));
-        for (const { name, value, target, scaled, met, metScaled, show, what } of this.#rows) {
-            console.log(line(labels[name], show(value), `${signs[name]} ${show(target)}`, verdict(met), `${signs[name]} ${show(scaled)}`, verdict(metScaled)));
-            console.log(`               ${what}`);
+        if (rows.length) console.log(line("", "measured", "the document", "", "scaled to this machine", ""));
+        for (const { name, value, target, scaled, met, metScaled, less, show, what } of rows) {
+            const sign = less ? "≤" : "≥";
+            console.log(line(labels[name], show(value), `${sign} ${show(target)}`, verdict(met), `${sign} ${show(scaled)}`, verdict(metScaled)));
+            console.log(`             ${what}${name === "tokensPerS" ? `; ${Math.round((100 * value) / limits.tokensPerS)} % of what this machine's memory allows` : ""}`);
         }
         if (this.#notes.length || this.#checks.length) console.log("");
         for (const { name, what } of this.#notes) console.log(`${name}: ${what}`);

@@ -58,12 +58,20 @@ function install() {
     return folder;
 }
 
-/** An Electron that can be started; undefined where there is none. Nothing is downloaded here. */
+/** An Electron that can be started; undefined where there is none. After `npm install` here it may still have to be
+ * downloaded, which electron's package does at its first use. */
 export function findElectron({ modules }) {
     const override = process.env.ELECTRON_OVERRIDE_DIST_PATH;
-    const pathFile = join(modules, "electron/path.txt");
-    const name = existsSync(pathFile) ? readFileSync(pathFile, "utf8") : "electron";
-    const candidates = [override && join(override, name), override && join(override, "electron"), join(modules, "electron/dist", name)];
+    const own = join(modules, "electron");
+    if (!override && modules.startsWith(example) && existsSync(join(own, "install.js")) && !existsSync(join(own, "path.txt"))) {
+        try {
+            execFileSync(process.execPath, [join(own, "install.js")], { timeout: 300_000, stdio: "ignore" });
+        } catch {
+            // it cannot be downloaded from here
+        }
+    }
+    const name = existsSync(join(own, "path.txt")) ? readFileSync(join(own, "path.txt"), "utf8") : "electron";
+    const candidates = [override && join(override, name), override && join(override, "electron"), join(own, "dist", name)];
     return candidates.find((path) => path && existsSync(path));
 }
 
