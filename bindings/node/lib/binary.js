@@ -34,7 +34,9 @@ function inResources(folder) {
     if (!folder)
         return [];
     const modules = join(folder, "app.asar.unpacked", "node_modules", ...platformPackage.split("/"));
-    return [join(folder, "hearth", "bin", file), join(folder, "bin", file), join(folder, file), join(modules, "bin", file)];
+    // as extraResources or extraResource may have put it there; then where the package was unpacked
+    const copied = [["hearth", "bin"], [`${process.platform}-${process.arch}`, "bin"], ["bin"], []];
+    return [...copied.map((below) => join(folder, ...below, file)), join(modules, "bin", file)];
 }
 
 /** From this package, and from the program: bundlers put this file elsewhere. */

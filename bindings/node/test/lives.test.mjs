@@ -239,6 +239,18 @@ test("a daemon that the user ends and starts is found again", async () => {
     second.kill();
 });
 
+test("when the user's daemon stays away the app has its own", async () => {
+    const socket = join(process.env.XDG_RUNTIME_DIR, "hearth", "hearth.sock");
+    const daemon = await runDaemon(socket, ["--no-tcp"]);
+    const hearth = await start({ shared: true });
+    assert.equal(hearth.daemon, "shared");
+    assert.ok((await hearth.session({ model }).prompt("Hello", greedy)).text);
+    daemon.kill("SIGKILL");
+    assert.ok((await hearth.session({ model }).prompt("Hello", greedy)).text);
+    assert.equal(hearth.daemon, "own");
+    await stop(hearth);
+});
+
 test("a daemon that cannot be started again is an error, and tried again", async () => {
     const socket = join(place, "gone.sock");
     const daemon = await runDaemon(socket, ["--no-tcp"]);

@@ -21,7 +21,7 @@ export const place = mkdtempSync(join(tmpdir(), "hearth-test-"));
 process.env.XDG_STATE_HOME = join(place, "state");
 process.env.XDG_DATA_HOME = join(place, "data");
 process.env.XDG_RUNTIME_DIR = join(place, "run");
-mkdirSync(process.env.XDG_RUNTIME_DIR, { mode: 0o700 });
+mkdirSync(join(process.env.XDG_RUNTIME_DIR, "hearth"), { recursive: true, mode: 0o700 });
 
 const open = new Set();
 const children = new Set();
