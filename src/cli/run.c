@@ -104,7 +104,9 @@ void run_say_plain(const struct run *run)
 {
     if (run->settings->raw)
         return;
-    console_say("this model has no chat template: it goes on with the text as it is%s",
+    console_say("%s: it goes on with the text as it is%s",
+                run->loaded.info.has_template ? "this conversation was begun with --raw"
+                                              : "this model has no chat template",
                 run->settings->max_tokens ? "" : ", for at most 256 tokens (-n sets it)");
 }
 

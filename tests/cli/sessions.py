@@ -361,6 +361,9 @@ def test_damaged_and_other():
     check(messages("e")[0] == {"role": "system", "content": "Answer in French."},
           "--system sets the message of one that is there")
     check(json.loads(out)["miss"] == "edited", "which costs what it changes", out)
+    hearth("run", MODEL, "--session", "raw", "--raw", "One, two,", "-n", "2")
+    out, err = hearth("run", MODEL, "--session", "raw", "three,", "-n", "2")
+    check("was begun with --raw" in err, "one without the template stays so, and says it", err)
 
 
 for test in (test_it_goes_on_in_another_process, test_listed_shown_removed,
