@@ -264,6 +264,15 @@ int client_text(struct client *client, const char *path,
     return perform(&reading, "GET", path, NULL, NULL, err);
 }
 
+bool client_keeps_conversations(struct client *client)
+{
+    json_t *status = NULL;
+    client_call(client, "GET", "/hearth/v1/status", NULL, &status, NULL);
+    bool keeps = json_is_true(json_object_get(status, "store"));
+    json_decref(status);
+    return keeps;
+}
+
 static bool lives(int pid)
 {
     struct os_memory memory;

@@ -47,6 +47,8 @@ int client_stream(struct client *client, const char *method, const char *path, c
 int client_text(struct client *client, const char *path,
                 bool (*on_text)(void *context, struct text bytes), void *context,
                 struct hearth_error *err);
+/* Whether it has a store. */
+bool client_keeps_conversations(struct client *client);
 /* Tells it to end, and waits until its process has: to connect may start the next one, where a
  * service manager holds the socket. HEARTH_E_STATE after so many seconds. */
 int client_stop(struct client *client, unsigned seconds, struct hearth_error *err);

@@ -15,12 +15,13 @@ int keeper_open(const struct state_settings *state, const struct client_settings
     struct keeper *keeper = mem_zalloc_array(1, sizeof *keeper);
     if (!keeper)
         return error_set(err, HEARTH_E_MEMORY, "no memory for the list of conversations");
-    int status = state_open_store(state, &keeper->store, err);
-    if (status == HEARTH_E_STATE && !state->store &&
-        client_open(client, &keeper->daemon, NULL) == 0) {
-        *err = (struct hearth_error){0};
-        status = 0;
+    bool asked = !state->store && client_open(client, &keeper->daemon, NULL) == 0 &&
+                 client_keeps_conversations(keeper->daemon);
+    if (!asked) {
+        client_close(keeper->daemon);
+        keeper->daemon = NULL;
     }
+    int status = asked ? 0 : state_open_store(state, &keeper->store, err);
     if (status)
         keeper_close(keeper);
     else

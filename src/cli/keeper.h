@@ -1,5 +1,4 @@
-/* Whoever has the conversations that are kept: the store on the disk, or the daemon that holds it.
- */
+/* Whoever has the conversations that are kept: the daemon that runs, or the store on the disk. */
 #ifndef CLI_KEEPER_H
 #define CLI_KEEPER_H
 
@@ -10,8 +9,9 @@
 
 struct keeper;
 
-/* The store of the settings; where a process holds the user's own one, the daemon, if there is one.
- * A sentence may be in `err` after success: damage that was found. */
+/* The store of the settings where they name one. Else the daemon, which is whom hearth run asks,
+ * where one runs that keeps conversations; else the user's own store. A sentence may be in `err`
+ * after success: damage that was found. */
 int keeper_open(const struct state_settings *state, const struct client_settings *client,
                 struct keeper **out, struct hearth_error *err);
 void keeper_close(struct keeper *keeper);

@@ -372,15 +372,6 @@ static bool works_alone(const struct run_settings *settings)
            load->mlock || load->memory || load->fit || settings->overflow >= 0;
 }
 
-static bool keeps_conversations(struct client *client)
-{
-    json_t *status = NULL;
-    client_call(client, "GET", "/hearth/v1/status", NULL, &status, NULL);
-    bool keeps = json_is_true(json_object_get(status, "store"));
-    json_decref(status);
-    return keeps;
-}
-
 /* True where a daemon runs that knows the model: then it computes, and the conversation is with it.
  */
 static bool open_remote(struct run *run, struct hearth_error *err)
@@ -394,7 +385,7 @@ static bool open_remote(struct run *run, struct hearth_error *err)
         .client = run->client,
         .model = model,
         .key = settings->session,
-        .has_store = keeps_conversations(run->client),
+        .has_store = client_keeps_conversations(run->client),
     };
     bool known = model != NULL;
     if (known && settings->session && !options.has_store)

@@ -132,6 +132,14 @@ def test_conversations_are_the_daemons():
         out, err = hearth("run", MODEL, "Hi.", "--session", "x", "--store",
                           os.path.join(SCRATCH, "elsewhere"), *GREEDY)
         check(out and err == "", "another store is another place", err)
+    elsewhere = os.path.join(SCRATCH, "daemon's store")
+    with Daemon("--model", MODEL, "--store", elsewhere):
+        hearth("run", NAME, "Hi.", "--session", "there", *GREEDY)
+        check(hearth("sessions", "--names")[0] == "there\n", "sessions asks whom run asks")
+    check(hearth("sessions", "--names", "--store", elsewhere)[0] == "there\n", "where it kept them")
+    with Daemon("--model", MODEL, "--no-store"):
+        check(hearth("sessions", "--names")[0] == "colours\n",
+              "without a store of the daemon's the user's own is looked into")
     out, err = hearth("run", MODEL, "One more?", "--session", "colours", "-v", *GREEDY)
     check("kept from before" in err, "and it goes on without the daemon", err)
     hearth("sessions", "remove", "colours")
