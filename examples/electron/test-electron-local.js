@@ -59,10 +59,11 @@ async function runParts(start) {
     say(`Run with: ${desktop.kind}\n`);
     for (const [name, part] of Object.entries(parts.PARTS)) if (wanted(name)) await check(name, () => part(desktop));
     if (wanted("config")) {
-        const other = { MAX_IDLE_TIME: 1500, LAZY_CONTEXT_CREATION: false };
-        const changed = await start("config", `--config=${JSON.stringify(other)}`);
-        await check("config", () => parts.config(changed, other));
-        await changed.quit();
+        for (const other of [{ MAX_IDLE_TIME: 1500 }, { REUSE_SESSIONS: false, LAZY_CONTEXT_CREATION: false }]) {
+            const changed = await start("config", `--config=${JSON.stringify(other)}`);
+            await check(`config ${Object.keys(other)[0]}`, () => parts.config(changed, other));
+            await changed.quit();
+        }
     }
     if (wanted("frozen")) {
         const threads = availableParallelism();
