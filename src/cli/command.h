@@ -30,6 +30,7 @@ enum option_type {
     OPTION_TEXT,     /* const char *, NULL when not given */
     OPTION_FILE,     /* the same, a path */
     OPTION_TEXTS,    /* struct text_list; the option may be repeated */
+    OPTION_FILES,    /* the same, paths */
     OPTION_CHOICE,   /* int: the index into `choices` */
     OPTION_COUNTS,   /* struct count_list: numbers with commas between them */
     OPTION_DURATION, /* uint64_t: nanoseconds; UINT64_MAX for "never" */
@@ -68,6 +69,7 @@ enum operand_type {
     OPERAND_COMMAND,
     OPERAND_SHELL,
     OPERAND_CHOICE,   /* int: the index into `choices`; the first where it is not given */
+    OPERAND_SERVED,   /* a model that the running daemon knows */
     OPERAND_SESSIONS, /* struct text_list: names of conversations; the last operand */
 };
 

@@ -21,8 +21,9 @@ static bool has_operand(const struct command *command, enum operand_type type)
     return false;
 }
 
-/* What writes the names of conversations, one a line. */
+/* What writes the names of conversations, or of models, one a line. */
 #define SESSION_NAMES "hearth sessions list --names 2>/dev/null"
+#define SERVED_NAMES "hearth ps --all --names 2>/dev/null"
 
 static void put_choices(struct buffer *out, const char *const *choices)
 {
@@ -33,6 +34,11 @@ static void put_choices(struct buffer *out, const char *const *choices)
 static bool takes_files(const struct command *command)
 {
     return has_operand(command, OPERAND_MODEL) || has_operand(command, OPERAND_FILE);
+}
+
+static bool is_path(const struct option *option)
+{
+    return option->type == OPTION_FILE || option->type == OPTION_FILES;
 }
 
 static void put_command_names(struct buffer *out, const struct program *program)
@@ -73,7 +79,7 @@ static void put_bash_values(struct buffer *out, const struct command *command)
         } else if (option->type == OPTION_SESSION) {
             put(out, ") sessions=1 ;;\n");
         } else {
-            put(out, option->type == OPTION_FILE ? ") files=1 ;;\n" : ") return ;;\n");
+            put(out, is_path(option) ? ") files=1 ;;\n" : ") return ;;\n");
         }
     }
 }
@@ -89,8 +95,9 @@ static void put_bash_command(struct buffer *out, const struct program *program,
         buffer_format(out, "%s--%s", i ? " " : "", option_at(command, i)->name);
     put(out, "'\n            else\n                words='");
     put_operand_words(out, program, command);
-    buffer_format(out, "'\n                files=%d sessions=%d\n            fi ;;\n",
-                  takes_files(command), has_operand(command, OPERAND_SESSIONS));
+    buffer_format(out, "'\n                files=%d sessions=%d served=%d\n            fi ;;\n",
+                  takes_files(command), has_operand(command, OPERAND_SESSIONS),
+                  has_operand(command, OPERAND_SERVED));
 }
 
 static void put_bash(struct buffer *out, const struct program *program)
@@ -98,7 +105,7 @@ static void put_bash(struct buffer *out, const struct program *program)
     put(out, "# bash completion for hearth\n"
              "_hearth() {\n"
              "    local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]}\n"
-             "    local command=${COMP_WORDS[1]} words= files=0 sessions=0 value=1 name\n"
+             "    local command=${COMP_WORDS[1]} words= files=0 sessions=0 served=0 value=1 name\n"
              "    COMPREPLY=()\n"
              "    if ((COMP_CWORD == 1)); then\n"
              "        words='");
@@ -123,12 +130,10 @@ static void put_bash(struct buffer *out, const struct program *program)
              "        compopt -o filenames 2>/dev/null\n"
              "        mapfile -t -O \"${#COMPREPLY[@]}\" COMPREPLY < <(compgen -f -- \"$word\")\n"
              "    fi\n"
-             "    if ((sessions)); then\n"
-             "        while IFS= read -r name; do\n"
-             "            printf -v name %q \"$name\"\n"
-             "            [[ $name == \"$word\"* ]] && COMPREPLY+=(\"$name\")\n"
-             "        done < <(" SESSION_NAMES ")\n"
-             "    fi\n"
+             "    while ((sessions || served)) && IFS= read -r name; do\n"
+             "        printf -v name %q \"$name\"\n"
+             "        [[ $name == \"$word\"* ]] && COMPREPLY+=(\"$name\")\n"
+             "    done < <(((sessions)) && " SESSION_NAMES "; ((served)) && " SERVED_NAMES ")\n"
              "}\n"
              "complete -F _hearth hearth\n");
 }
@@ -150,7 +155,7 @@ static void put_zsh_text(struct buffer *out, const char *text)
 
 static void put_zsh_option(struct buffer *out, const struct option *option)
 {
-    const char *repeat = option->type == OPTION_TEXTS ? "*" : "";
+    const char *repeat = option->type == OPTION_TEXTS || option->type == OPTION_FILES ? "*" : "";
     for (int spelling = 0; spelling < 2; spelling++) {
         if (spelling == 0 && !option->short_name)
             continue;
@@ -170,7 +175,7 @@ static void put_zsh_option(struct buffer *out, const struct option *option)
             put(out, "(");
             put_choices(out, option->choices);
             put(out, ")");
-        } else if (option->type == OPTION_FILE) {
+        } else if (is_path(option)) {
             put(out, "_files");
         } else if (option->type == OPTION_SESSION) {
             put(out, "_hearth_sessions");
@@ -195,6 +200,9 @@ static void put_zsh_operand(struct buffer *out, const struct program *program,
         break;
     case OPERAND_SESSIONS:
         put(out, "_hearth_sessions");
+        break;
+    case OPERAND_SERVED:
+        put(out, "_hearth_served");
         break;
     case OPERAND_COMMAND:
     case OPERAND_SHELL:
@@ -226,6 +234,10 @@ static void put_zsh(struct buffer *out, const struct program *program)
              "# zsh completion for hearth\n"
              "_hearth_sessions() {\n"
              "    local -a names=(\"${(@f)$(" SESSION_NAMES ")}\")\n"
+             "    compadd -a names\n"
+             "}\n"
+             "_hearth_served() {\n"
+             "    local -a names=(\"${(@f)$(" SERVED_NAMES ")}\")\n"
              "    compadd -a names\n"
              "}\n"
              "_hearth() {\n"
@@ -275,7 +287,7 @@ static void put_fish_option(struct buffer *out, const struct command *command,
                   command->name, option->name);
     if (option->short_name)
         buffer_format(out, " -s %c", option->short_name);
-    if (option->type == OPTION_FILE)
+    if (is_path(option))
         put(out, " -r -F");
     else if (option->type != OPTION_FLAG)
         put(out, " -x");
@@ -299,6 +311,8 @@ static void put_fish_words(struct buffer *out, const struct program *program,
     put_operand_words(&words, program, command);
     if (has_operand(command, OPERAND_SESSIONS))
         put(&words, " (" SESSION_NAMES ")");
+    if (has_operand(command, OPERAND_SERVED))
+        put(&words, " (" SERVED_NAMES ")");
     if (words.size > 0)
         buffer_format(out, "complete -c hearth -n '__fish_seen_subcommand_from %s' -a '%s'\n",
                       command->name, words.data);

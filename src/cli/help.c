@@ -53,7 +53,7 @@ static void append_range(const struct option *option, struct buffer *out)
         buffer_append_text(out, TEXT("one of "));
         for (int i = 0; option->choices[i]; i++)
             buffer_format(out, "%s%s", i ? ", " : "", option->choices[i]);
-    } else if (option->type == OPTION_TEXTS) {
+    } else if (option->type == OPTION_TEXTS || option->type == OPTION_FILES) {
         buffer_append_text(out, TEXT("may be repeated"));
     } else if (number && option->max < option->min) {
         buffer_format(out, "at least %g", option->min);

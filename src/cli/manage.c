@@ -15,7 +15,7 @@
 struct manage_settings {
     struct client_settings client;
     const char *model;
-    bool json, all, force, follow;
+    bool json, all, names, force, follow;
     uint64_t ttl_ns;
     uint32_t context;
 };
@@ -38,7 +38,8 @@ static const char *string(const json_t *object, const char *name)
 
 /* One call of the daemon; prints its JSON, or hands it over where `show` wants it as text. */
 static enum exit_code ask(const struct manage_settings *settings, const char *method,
-                          const char *path, void (*show)(const json_t *reply))
+                          const char *path,
+                          void (*show)(const struct manage_settings *settings, const json_t *reply))
 {
     struct client *client;
     struct hearth_error err = {0};
@@ -51,7 +52,7 @@ static enum exit_code ask(const struct manage_settings *settings, const char *me
     else if (settings->json)
         code = console_json(json_incref(reply));
     else {
-        show(reply);
+        show(settings, reply);
         code = console_finish();
     }
     json_decref(reply);
@@ -90,6 +91,11 @@ static void print_time_left(const json_t *model)
         printf("%s", number(model, "answers") > 0 ? "in use" : "never");
 }
 
+static bool is_in_memory(const json_t *model)
+{
+    return strcmp(string(model, "state"), "unloaded") != 0;
+}
+
 static int name_width(const json_t *models)
 {
     int width = (int)strlen("MODEL");
@@ -100,43 +106,58 @@ static int name_width(const json_t *models)
     return width;
 }
 
-static void show_loaded(const json_t *reply)
+static void print_row(const json_t *model, int width)
+{
+    char private[SIZE_TEXT_MAX], weights[SIZE_TEXT_MAX];
+    print_name(string(model, "name"), width);
+    if (!is_in_memory(model)) {
+        printf("  %s\n", json_is_true(json_object_get(model, "upstream")) ? "upstream" : "-");
+        return;
+    }
+    printf("  %-10s  %10s  %10s  %8" PRIu64 "  %8" PRIu64 "  %7" PRIu64 "  ",
+           string(model, "state"), size_text(number(model, "private_bytes"), private),
+           size_text(number(model, "mapped_bytes"), weights), number(model, "context"),
+           number(model, "sessions"), number(model, "answers"));
+    print_time_left(model);
+    putchar('\n');
+}
+
+static void show_models(const struct manage_settings *settings, const json_t *reply)
 {
     const json_t *models = json_object_get(reply, "models");
     int width = name_width(models);
-    bool header = false;
+    size_t shown = 0;
     for (size_t i = 0; i < json_array_size(models); i++) {
         const json_t *model = json_array_get(models, i);
-        char private[SIZE_TEXT_MAX], weights[SIZE_TEXT_MAX];
-        if (strcmp(string(model, "state"), "unloaded") == 0)
+        if (!settings->all && !is_in_memory(model))
             continue;
-        if (!header)
+        if (settings->names) {
+            console_show(text_of(string(model, "name")));
+            console_show(TEXT("\n"));
+            continue;
+        }
+        if (shown++ == 0)
             printf("%-*s  %-10s  %10s  %10s  %8s  %8s  %7s  %s\n", width, "MODEL", "STATE",
                    "PRIVATE", "MAPPED", "CONTEXT", "SESSIONS", "ANSWERS", "GOES IN");
-        header = true;
-        print_name(string(model, "name"), width);
-        printf("  %-10s  %10s  %10s  %8" PRIu64 "  %8" PRIu64 "  %7" PRIu64 "  ",
-               string(model, "state"), size_text(number(model, "private_bytes"), private),
-               size_text(number(model, "mapped_bytes"), weights), number(model, "context"),
-               number(model, "sessions"), number(model, "answers"));
-        print_time_left(model);
-        putchar('\n');
+        print_row(model, width);
     }
-    if (!header)
-        console_say("no model is loaded: the first request to one loads it");
+    if (shown == 0 && !settings->names)
+        console_say(settings->all ? "the daemon knows no model: hearth serve --models says where"
+                                  : "no model is loaded: the first request to one loads it");
 }
 
 static enum exit_code run_ps(const struct program *program, const void *given)
 {
     const struct manage_settings *settings = given;
     (void)program;
-    return ask(settings, "GET", "/hearth/v1/models", show_loaded);
+    return ask(settings, "GET", "/hearth/v1/models", show_models);
 }
 
 /* ---- hearth status ---- */
 
-static void show_status(const json_t *reply)
+static void show_status(const struct manage_settings *settings, const json_t *reply)
 {
+    (void)settings;
     char text[SIZE_TEXT_MAX], more[SIZE_TEXT_MAX];
     const json_t *memory = json_object_get(reply, "memory");
     printf("hearth %s, process %" PRIu64 ", for %s\n", string(reply, "version"),
@@ -347,6 +368,26 @@ static const struct option report_options[] = {
      .help = "Print the daemon's answer as one JSON object."},
 };
 
+static const struct option ps_options[] = {
+    CLIENT_SOCKET_OPTION(AT(client)),
+    {.name = "all",
+     .short_name = 'a',
+     .type = OPTION_FLAG,
+     .offset = AT(all),
+     .topic = "Model",
+     .help = "Those that are not loaded as well."},
+    {.name = "names",
+     .type = OPTION_FLAG,
+     .offset = AT(names),
+     .topic = "Output",
+     .help = "List only the names, one a line."},
+    {.name = "json",
+     .type = OPTION_FLAG,
+     .offset = AT(json),
+     .topic = "Output",
+     .help = "Print the daemon's answer as one JSON object: all models, whatever their state."},
+};
+
 static const struct option load_options[] = {
     CLIENT_SOCKET_OPTION(AT(client)),
     {.name = "ttl",
@@ -400,11 +441,11 @@ static const struct option log_options[] = {
 static const struct option stop_options[] = {CLIENT_SOCKET_OPTION(AT(client))};
 
 static const struct operand load_operands[] = {
-    {"MODEL", OPERAND_TEXT, true, AT(model), "its name, as hearth ps and the API have it", NULL},
+    {"MODEL", OPERAND_SERVED, true, AT(model), "its name, as hearth ps and the API have it", NULL},
 };
 
 static const struct operand unload_operands[] = {
-    {"MODEL", OPERAND_TEXT, false, AT(model), "its name", NULL},
+    {"MODEL", OPERAND_SERVED, false, AT(model), "its name", NULL},
 };
 
 const struct command command_ps = {
@@ -412,8 +453,8 @@ const struct command command_ps = {
     .summary = "List the models that a daemon has loaded",
     .description = "Lists the models that the running daemon (hearth serve) has in memory: what "
                    "each takes, and when it goes if nobody asks it.",
-    .options = report_options,
-    .option_count = COUNT(report_options),
+    .options = ps_options,
+    .option_count = COUNT(ps_options),
     .settings_size = sizeof(struct manage_settings),
     .defaults = manage_defaults,
     .run = run_ps,

@@ -115,6 +115,10 @@ static void put_environment(struct buffer *out)
         out, "XDG_STATE_HOME",
         "Where what was typed is kept, in hearth/history, and conversations, in hearth/store; "
         "else in ~/.local/state. Both are the owner's alone.");
+    put_tagged(out, "XDG_RUNTIME_DIR",
+               "Where the daemon listens, at hearth/hearth.sock; else beside what is kept.");
+    put_tagged(out, "XDG_DATA_HOME",
+               "Where the daemon looks for models, in hearth/models; else in ~/.local/share.");
 }
 
 static void put_command(struct buffer *out, const struct command *command)

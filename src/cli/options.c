@@ -69,7 +69,7 @@ void settings_destroy(const struct command *command, void *settings)
         return;
     for (size_t i = 0; i < command->option_count; i++) {
         const struct option *option = &command->options[i];
-        if (option->type == OPTION_TEXTS) {
+        if (option->type == OPTION_TEXTS || option->type == OPTION_FILES) {
             struct text_list *list = field(settings, option->offset);
             mem_free(list->items);
         }
@@ -392,6 +392,7 @@ static int set_value(struct parser *parser, const struct option *option, const c
         *(const char **)field(parser->settings, option->offset) = value;
         return 0;
     case OPTION_TEXTS:
+    case OPTION_FILES:
         return add_text(parser, option->offset, option->name, value);
     case OPTION_CHOICE:
         return set_choice(parser, option, value);

@@ -570,7 +570,9 @@ static const struct option run_options[] = {
 };
 
 static const struct operand run_operands[] = {
-    {"MODEL", OPERAND_MODEL, true, AT(model), "a GGUF file; of a split model the first part", NULL},
+    {"MODEL", OPERAND_MODEL, true, AT(model),
+     "a GGUF file, of a split model the first part; or the name of a model that a daemon has",
+     NULL},
     {"PROMPT", OPERAND_TEXT, false, AT(prompt),
      "what the model is asked; a text piped in is put behind it, after an empty line", NULL},
 };
@@ -595,6 +597,9 @@ const struct command command_run = {
         "line editing and a history. The answer is shown as it comes.\n\n"
         "With --session NAME a conversation is kept, and goes on where it was: the next prompt "
         "costs only its own tokens. hearth sessions lists, shows and removes them.\n\n"
+        "Where a daemon (hearth serve) runs that has the model, it computes the answer and keeps "
+        "the "
+        "conversation: the model may be loaded already, and is shared with other programs.\n\n"
         "Ctrl-C stops the answer; a second one leaves. A text that is piped in belongs to the "
         "prompt and is read to its end before the answer begins; a program that leaves standard "
         "input open should give </dev/null.",

@@ -222,20 +222,19 @@ static const char *const log_formats[] = {"text", "json", NULL};
 
 static const struct option serve_options[] = {
     {.name = "models",
-     .type = OPTION_TEXTS,
+     .type = OPTION_FILES,
      .argument = "DIR",
      .offset = AT(folders),
      .topic = "Models",
      .shown_default = "$XDG_DATA_HOME/hearth/models",
-     .help = "A folder with GGUF files: each can be asked by the name of its file, without .gguf. "
-             "It may be repeated."},
+     .help = "A folder with GGUF files: each can be asked by the name of its file, without .gguf."},
     {.name = "model",
      .short_name = 'm',
-     .type = OPTION_TEXTS,
+     .type = OPTION_FILES,
      .argument = "PATH",
      .offset = AT(files),
      .topic = "Models",
-     .help = "A GGUF file. It may be repeated."},
+     .help = "A GGUF file."},
     {.name = "settings",
      .type = OPTION_FILE,
      .argument = "FILE",
@@ -370,13 +369,13 @@ static const struct option serve_options[] = {
      .argument = "ORIGIN",
      .offset = AT(origins),
      .topic = "Network",
-     .help = "A web origin whose pages may ask, as http://localhost:3000. It may be repeated."},
+     .help = "A web origin whose pages may ask, as http://localhost:3000."},
     {.name = "allow-host",
      .type = OPTION_TEXTS,
      .argument = "NAME",
      .offset = AT(hosts),
      .topic = "Network",
-     .help = "A name that requests may be sent to, besides loopback ones. It may be repeated."},
+     .help = "A name that requests may be sent to, besides loopback ones."},
     {.name = "allow-paths",
      .type = OPTION_FLAG,
      .offset = AT(allow_paths),
@@ -438,9 +437,8 @@ static const struct example serve_examples[] = {
     {"hearth serve --model MODEL.gguf --port 0", "One model, at a port that is printed."},
     {"hearth serve --models ~/models --memory 2.6G --ttl 10m --ollama",
      "At most so much memory; gone after ten idle minutes; for Ollama's clients as well."},
-    {"curl http://127.0.0.1:7878/v1/chat/completions -H 'Content-Type: application/json' -d "
-     "'{\"model\": \"MODEL\", \"messages\": [{\"role\": \"user\", \"content\": \"Hello\"}]}'",
-     "Asks it."},
+    {"curl http://127.0.0.1:7878/api/generate -d '{\"model\": \"MODEL\", \"prompt\": \"Hello\"}'",
+     "Asks it, as Ollama's clients do."},
 };
 
 const struct command command_serve = {

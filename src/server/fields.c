@@ -104,8 +104,9 @@ json_t *fields_parse(struct text body, struct refusal *refusal)
     }
     json_t *object = json_loadb(body.data, body.size, 0, &cause);
     if (!object) {
+        bool nul = json_error_code(&cause) == json_error_null_character;
         refuse(refusal, 400, "", "the body is not valid JSON (line %d, column %d): %s", cause.line,
-               cause.column, cause.text);
+               cause.column, nul ? "a text with the character \\u0000" : cause.text);
         return NULL;
     }
     if (!json_is_object(object)) {

@@ -462,6 +462,7 @@ static void keep_request(struct keeper *keeper, struct generation_request *reque
     if (request->prompts)
         ask->messages = (struct text){NULL, 0};
     keep_text(keeper, &ask->messages);
+    keep_text(keeper, &ask->system);
     keep_text(keeper, &ask->variables);
     for (uint32_t i = 0; i < ask->stop_count; i++)
         keep_text(keeper, &ask->stops[i]);

@@ -120,15 +120,19 @@ static json_t *read_message(const json_t *message, size_t at, struct refusal *re
     return NULL;
 }
 
-/* Before messages that do not begin with what the system says. */
-static int put_system(json_t *list, const struct generation_request *request)
+/* Before messages that do not begin with what the system says. Whether messages that are appended
+ * begin a conversation is known where it is. */
+static int put_system(json_t *list, struct generation_request *request)
 {
     const json_t *first = json_array_get(list, 0);
     struct model_info info;
     model_info(request->model, &info);
-    if (!info.settings->system || request->ask.how == WORK_MESSAGES_APPEND ||
-        text_is(json_object_get(first, "role"), "system"))
+    if (!info.settings->system || text_is(json_object_get(first, "role"), "system"))
         return 0;
+    if (request->ask.how == WORK_MESSAGES_APPEND) {
+        request->ask.system = text_of(info.settings->system);
+        return 0;
+    }
     return json_array_insert_new(
         list, 0, json_pack("{s:s, s:s}", "role", "system", "content", info.settings->system));
 }

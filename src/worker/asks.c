@@ -65,7 +65,26 @@ static size_t answered(const json_t *held)
     return count;
 }
 
-static int append_all(struct asking *asking, const json_t *messages, struct hearth_error *err)
+static int append_one(struct asking *asking, const json_t *message, struct hearth_error *err)
+{
+    char *text = json_dumps(message, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_ENCODE_ANY);
+    int status = text ? hearth_session_append(asking->session, text, strlen(text), err)
+                      : error_set(err, HEARTH_E_MEMORY, "no memory for the messages");
+    free(text);
+    return status;
+}
+
+static int append_system(struct asking *asking, struct text system, struct hearth_error *err)
+{
+    json_t *message =
+        json_pack("{s:s, s:s%}", "role", "system", "content", system.data, system.size);
+    int status = append_one(asking, message, err);
+    json_decref(message);
+    return status;
+}
+
+static int append_all(struct asking *asking, const struct work_ask *ask, const json_t *messages,
+                      struct hearth_error *err)
 {
     json_t *held = worker_messages(asking->session, err);
     if (!held)
@@ -76,13 +95,10 @@ static int append_all(struct asking *asking, const json_t *messages, struct hear
         status = hearth_session_truncate(asking->session, asking->before, err);
     }
     json_decref(held);
-    for (size_t i = 0; !status && i < json_array_size(messages); i++) {
-        char *text = json_dumps(json_array_get(messages, i),
-                                JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_ENCODE_ANY);
-        status = text ? hearth_session_append(asking->session, text, strlen(text), err)
-                      : error_set(err, HEARTH_E_MEMORY, "no memory for the messages");
-        free(text);
-    }
+    if (!status && ask->system.size > 0 && hearth_session_count(asking->session) == 0)
+        status = append_system(asking, ask->system, err);
+    for (size_t i = 0; !status && i < json_array_size(messages); i++)
+        status = append_one(asking, json_array_get(messages, i), err);
     return status;
 }
 
@@ -143,7 +159,7 @@ static int say_keyed(struct asking *asking, const struct work_ask *ask, const js
     int status = open_keyed(asking, ask, err);
     if (status)
         return status;
-    status = ask->how == WORK_MESSAGES_APPEND ? append_all(asking, messages, err)
+    status = ask->how == WORK_MESSAGES_APPEND ? append_all(asking, ask, messages, err)
                                               : replace_all(asking, messages, err);
     if (status) {
         take_back(asking);

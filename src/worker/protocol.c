@@ -421,6 +421,7 @@ static void ask_fields(struct fields *fields, struct work_ask *ask)
     ask->how = (enum work_messages)field_choice(fields, (uint32_t)ask->how, WORK_MESSAGES_APPEND);
     field_u64(fields, &ask->behind);
     field_text(fields, &ask->messages);
+    field_text(fields, &ask->system);
     field_text(fields, &ask->variables);
     settings_fields(fields, &ask->settings);
     field_bool(fields, &ask->settings_given);

@@ -123,6 +123,7 @@ struct work_ask {
      * have gone on with it; 0: any number. */
     uint64_t behind;
     struct text messages;                    /* a JSON array of objects */
+    struct text system;                      /* what it is told where APPEND begins it, or empty */
     struct text variables;                   /* a JSON object for the template, or empty */
     struct hearth_session_settings settings; /* of a session: for the first time it is asked */
     bool settings_given;

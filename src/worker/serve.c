@@ -23,30 +23,6 @@
 
 /* ---- what it takes and does ---- */
 
-static struct work_state state_of(const struct worker *worker)
-{
-    struct work_state state = worker->sums;
-    struct hearth_sessions_state sessions;
-    struct os_memory memory;
-    if (os_process_memory(&memory)) {
-        state.private_bytes = memory.private_bytes;
-        state.mapped_bytes = memory.mapped_bytes;
-        state.peak_bytes = memory.peak_bytes;
-    }
-    if (!worker->sessions)
-        return state;
-    hearth_sessions_state(worker->sessions, &sessions);
-    state.kv_bytes = sessions.memory.kv_bytes;
-    state.cached_bytes = sessions.memory.cached_bytes;
-    state.scratch_bytes = sessions.memory.scratch_bytes;
-    state.sessions = (uint32_t)sessions.sessions;
-    state.waiting = (uint32_t)sessions.waiting;
-    state.running = (uint32_t)sessions.running;
-    state.paused = (uint32_t)sessions.paused;
-    state.pressure = sessions.pressure;
-    return state;
-}
-
 /* Tells it where something happened; *wait_ns becomes at most the time until it may be told. */
 static void tell_state(struct worker *worker, uint64_t *wait_ns)
 {
@@ -57,20 +33,18 @@ static void tell_state(struct worker *worker, uint64_t *wait_ns)
         *wait_ns = *wait_ns < TELL_NS - since ? *wait_ns : TELL_NS - since;
         return;
     }
-    struct work_state state = state_of(worker);
+    struct work_state state = worker_state(worker);
     worker->told_ns = os_monotonic_ns();
     worker->stirred = false;
-    if (memcmp(&state, &worker->told, sizeof state) == 0)
-        return;
-    worker->told = state;
-    worker_send(worker, work_put_state(&worker->message, WORK_STATE, 0, &state));
+    if (memcmp(&state, &worker->told, sizeof state) != 0)
+        worker_tell_state(worker);
 }
 
 static void answer_pings(struct worker *worker)
 {
     struct letter *letter;
     while ((letter = inbox_take_ping(worker->inbox)) != NULL) {
-        struct work_state state = state_of(worker);
+        struct work_state state = worker_state(worker);
         uint64_t number;
         if (!work_get_u64(&letter->message, &number))
             worker_die("a ping cannot be understood");
@@ -207,8 +181,6 @@ static bool flush(struct worker *worker, uint64_t *wait_ns)
 
 static void serve(struct worker *worker)
 {
-    worker->told_ns = 0;
-    worker->stirred = true; /* what it takes now that it has loaded */
     for (;;) {
         uint64_t wait_ns = HEARTH_IDLE_NEVER;
         answer_pings(worker);

@@ -210,6 +210,7 @@ int start_load(struct start *start, struct worker *worker,
         .engine = worker->engine,
         .load_ns = os_monotonic_ns() - begin,
     };
+    worker_tell_state(worker); /* so that who hears that it is ready knows what it takes */
     return send_ready(start, worker, describe_model(worker->model, &description, err), err);
 }
 

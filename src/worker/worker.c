@@ -57,6 +57,38 @@ void worker_reply_error(struct worker *worker, uint64_t number, const struct hea
     worker_reply(worker, number, error->code, text_of(error->text));
 }
 
+struct work_state worker_state(const struct worker *worker)
+{
+    struct work_state state = worker->sums;
+    struct hearth_sessions_state sessions;
+    struct os_memory memory;
+    if (os_process_memory(&memory)) {
+        state.private_bytes = memory.private_bytes;
+        state.mapped_bytes = memory.mapped_bytes;
+        state.peak_bytes = memory.peak_bytes;
+    }
+    if (!worker->sessions)
+        return state;
+    hearth_sessions_state(worker->sessions, &sessions);
+    state.kv_bytes = sessions.memory.kv_bytes;
+    state.cached_bytes = sessions.memory.cached_bytes;
+    state.scratch_bytes = sessions.memory.scratch_bytes;
+    state.sessions = (uint32_t)sessions.sessions;
+    state.waiting = (uint32_t)sessions.waiting;
+    state.running = (uint32_t)sessions.running;
+    state.paused = (uint32_t)sessions.paused;
+    state.pressure = sessions.pressure;
+    return state;
+}
+
+void worker_tell_state(struct worker *worker)
+{
+    worker->told = worker_state(worker);
+    worker->told_ns = os_monotonic_ns();
+    worker->stirred = false;
+    worker_send(worker, work_put_state(&worker->message, WORK_STATE, 0, &worker->told));
+}
+
 int worker_copy_string(struct text text, const char *what, char **out, struct hearth_error *err)
 {
     if (text.size && memchr(text.data, 0, text.size))

@@ -44,6 +44,10 @@ void worker_reply(struct worker *worker, uint64_t number, int code, struct text 
 void worker_reply_json(struct worker *worker, uint64_t number, json_t *json);
 void worker_reply_error(struct worker *worker, uint64_t number, const struct hearth_error *error);
 
+/* What it takes and does now; as WORK_STATE. */
+struct work_state worker_state(const struct worker *worker);
+void worker_tell_state(struct worker *worker);
+
 /* A string of its own, NUL-terminated; to be given back by mem_free. HEARTH_E_ARGUMENT names `what`
  * where there is a NUL in it. */
 int worker_copy_string(struct text text, const char *what, char **out, struct hearth_error *err);

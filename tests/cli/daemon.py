@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -87,6 +88,10 @@ def test_models_come_and_go():
         check(loaded()[NAME]["context"] == 512, "with its own context")
         hearth("unload", "--all")
         check(loaded() == {}, "all are unloaded")
+        check(hearth("ps", "--all", "--names")[0] == NAME + "\n" and hearth("ps", "--names")[0] == "",
+              "--names lists names")
+        out, err = hearth("ps", "--all")
+        check(out.splitlines()[1].split() == [NAME, "-"], "--all shows what is not loaded", out)
 
 
 def test_run_lets_it_compute():
@@ -143,6 +148,21 @@ def test_conversations_are_the_daemons():
     out, err = hearth("run", MODEL, "One more?", "--session", "colours", "-v", *GREEDY)
     check("kept from before" in err, "and it goes on without the daemon", err)
     hearth("sessions", "remove", "colours")
+
+
+def test_completion():
+    """The shell offers names of models."""
+    if not shutil.which("bash"):
+        return
+    script = os.path.join(SCRATCH, "completion")
+    with open(script, "w") as file:
+        file.write(hearth("completion", "bash")[0])
+    with Daemon("--model", MODEL):
+        out = subprocess.run(
+            ["bash", "-c", '. "$1"; PATH=$2:$PATH; COMP_WORDS=(hearth load Smol); COMP_CWORD=2; '
+             '_hearth; printf "%s\\n" "${COMPREPLY[@]}"', "-", script, os.path.dirname(HEARTH)],
+            capture_output=True, text=True).stdout
+        check(out == NAME + "\n", "bash completes the name of a model", out)
 
 
 def test_a_conversation_on_the_terminal():

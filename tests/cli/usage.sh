@@ -3,6 +3,8 @@
 . "$(dirname "$0")/common.sh"
 
 commands='run sessions inspect tokenize perplexity bench completion help'
+"$hearth" serve --help > /dev/null 2>&1 && # it is built with its daemon
+    commands="$commands serve ps status load unload logs stop upstream"
 
 # results on standard output, talk on standard error
 run 0 --version

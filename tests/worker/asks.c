@@ -288,6 +288,33 @@ static void what_got_no_answer_is_taken_back(void **state)
     fake_store_finish(&store);
 }
 
+static void what_begins_is_told_its_task(void **state)
+{
+    struct driver driver;
+    struct driver_answer answer;
+    struct work_ask ask = driver_ask("[" USER("w1") "]", 4);
+    char text[8192];
+    (void)state;
+    open_worker(&driver, NULL);
+    ask.session = TEXT("chat");
+    ask.how = WORK_MESSAGES_APPEND;
+    ask.system = TEXT("w7");
+    for (size_t turn = 1; turn <= 2; turn++) {
+        driver_answer(&driver, &ask, &answer);
+        assert_int_equal(answer.end.code, 0);
+        assert_int_equal(count_messages(&driver, "chat"), 1 + 2 * turn);
+    }
+    assert_int_equal(driver_call(&driver, "history", "{\"key\":\"chat\"}", text), 0);
+    assert_non_null(strstr(text, "[{\"role\":\"system\",\"content\":\"w7\"},{\"role\":\"user\""));
+    /* without new messages what was said last is answered again */
+    assert_int_equal(driver_call(&driver, "truncate", "{\"key\":\"chat\",\"count\":4}", text), 0);
+    ask.messages = TEXT("[]");
+    driver_answer(&driver, &ask, &answer);
+    assert_int_equal(answer.end.code, 0);
+    assert_int_equal(count_messages(&driver, "chat"), 5);
+    assert_int_equal(driver_close(&driver), 0);
+}
+
 static void one_answer_at_a_time(void **state)
 {
     struct driver driver;
@@ -504,6 +531,7 @@ int main(void)
         cmocka_unit_test(plain_texts_go_on),
         cmocka_unit_test(conversations_outlive_workers),
         cmocka_unit_test(what_got_no_answer_is_taken_back),
+        cmocka_unit_test(what_begins_is_told_its_task),
         cmocka_unit_test(one_answer_at_a_time),
         cmocka_unit_test(others_may_have_gone_on),
         cmocka_unit_test(a_cancel_is_seen_at_once),

@@ -42,6 +42,7 @@ static struct work_ask sample_ask(void)
                              .how = WORK_MESSAGES_APPEND,
                              .behind = 7,
                              .messages = TEXT("[{\"role\": \"user\", \"content\": \"a\\u0000\"}]"),
+                             .system = TEXT("Be brief."),
                              .variables = TEXT("{}"),
                              .settings = {HEARTH_KEEP_NEVER, true, HEARTH_OVERFLOW_DROP},
                              .settings_given = true,
@@ -220,6 +221,7 @@ static void fields_keep_their_places(void **state)
     decode_first(&bytes, &message);
     assert_true(work_get_ask(&message, &got));
     assert_true(text_equal(got.session, ask.session) && text_equal(got.messages, ask.messages));
+    assert_true(text_equal(got.system, ask.system));
     assert_true(text_equal(got.variables, ask.variables) && got.how == ask.how);
     assert_int_equal(got.behind, 7);
     assert_true(got.settings.keep == HEARTH_KEEP_NEVER && got.settings.plain);
