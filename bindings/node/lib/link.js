@@ -16,6 +16,8 @@ import { SocketTransport, TcpTransport } from "./transport.js";
 
 const TRIES = 3; // of one request
 const PAUSES_MS = [0, 50, 200, 1000, 2000, 4000]; // between attempts to have a daemon again
+const HELD = /is used by process|process \d+ listens at/; // what a daemon says of another one
+const HELD_MS = 50;
 const SHARED_TRIES = 4;
 const FOLLOW_MS = 500; // until events are followed again, where their stream has ended by itself
 const LOOK_MS = 5000; // in which one that listens must answer
@@ -49,7 +51,7 @@ export class Link extends EventEmitter {
 
     async open(signal) {
         try {
-            await this.#establish(signal);
+            await this.#establishFirst(signal);
             await this.#onReady();
         } catch (error) {
             await this.close();
@@ -79,6 +81,21 @@ export class Link extends EventEmitter {
     }
 
     /* ---- which daemon ---- */
+
+    /** The daemon of an app that ended a moment ago may still be writing its conversations down. */
+    async #establishFirst(signal) {
+        const end = Date.now() + this.#options.startTimeout;
+        for (;;) {
+            try {
+                return await this.#establish(signal);
+            } catch (error) {
+                if (!(error instanceof DaemonError) || !HELD.test(error.message) || Date.now() > end)
+                    throw error;
+            }
+            await sleep(HELD_MS);
+            throwIfAborted(signal);
+        }
+    }
 
     /** In this order: the one that was named, the user's, the app's, a new one. */
     async #establish(signal, attempt = 0) {

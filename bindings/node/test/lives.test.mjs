@@ -55,6 +55,20 @@ test("an app goes on with its conversation where a killed one left it", async ()
     await stop(hearth);
 });
 
+test("an app that is started again at once waits for the end of its last daemon", async () => {
+    const env = { HEARTH_TEST_APP: "at-once", HEARTH_TEST_END: "SIGKILL" };
+    for (let i = 0; i < 3; i++) {
+        const app = runApp("answers.mjs", env);
+        assert.equal((await app.next()).daemon, "own");
+        app.child.kill("SIGKILL");
+        await app.ended;
+    }
+    const hearth = await start({ app: "at-once" });
+    assert.equal(hearth.daemon, "own");
+    assert.ok((await hearth.session({ key: "long", model }).prompt("Go on.", greedy)).text);
+    await stop(hearth);
+});
+
 test("processes of an app share a daemon, and go on when the first one ends", async () => {
     const env = { HEARTH_TEST_APP: "shared" };
     const apps = [runApp("lives.mjs", env), runApp("lives.mjs", env)]; // at the same time
