@@ -3,7 +3,7 @@
 //   node test-electron-local.js [--shim] [--json] [--only PART,…] [--except PART,…] [--model PATH]
 // With Electron (installed here, or ELECTRON_OVERRIDE_DIST_PATH) it drives the real app; without, or with --shim, its
 // unmodified parts in Node and Chromium over test/shim. It says which. What it lacks is fetched into the cache.
-import { mkdtempSync, mkdirSync, rmSync, symlinkSync } from "node:fs";
+import { mkdtempSync, mkdirSync, readFileSync, rmSync, symlinkSync } from "node:fs";
 import { availableParallelism, tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { parseArgs } from "node:util";
@@ -31,6 +31,7 @@ process.exitCode = await main();
 async function main() {
     const staged = stage();
     const inPage = await parts.bundleForPage(staged);
+    const axe = readFileSync(staged.resolve("axe-core/axe.min.js"), "utf8");
     const file = values.model ?? findModel();
     const model = basename(file, ".gguf");
     const profiles = mkdtempSync(join(tmpdir(), "hearth-app-"));
@@ -40,7 +41,7 @@ async function main() {
     const start = async (name, ...more) => {
         const switches = [`--user-data-dir=${join(profiles, name)}`, `--models=${models}`, ...more];
         const desktop = await launch(staged, { switches, shim: values.shim, env: { HEARTH_BINARY: findBinary() } });
-        return parts.prepare(desktop, { inPage, model });
+        return parts.prepare(desktop, { inPage, model, axe });
     };
     try {
         if (wanted("types")) await check("types", () => types(staged));

@@ -34,7 +34,7 @@ export async function bundleForPage({ modules, load }) {
 }
 
 /** Waits for the app, and brings what measures it. */
-export async function prepare(desktop, { inPage, model }) {
+export async function prepare(desktop, { inPage, model, axe }) {
     const { page } = desktop;
     const enter = async () => {
         await page.waitForSelector("html[data-ready]", { timeout: 30_000 });
@@ -47,7 +47,7 @@ export async function prepare(desktop, { inPage, model }) {
     await enter();
     await desktop.evaluate(watchMain);
     await page.evaluate((model) => window.__hearth.load(model), model);
-    return Object.assign(desktop, { model, enter });
+    return Object.assign(desktop, { model, enter, axe });
 }
 
 /** A page has what the bridge gives it, and no more; a frame of another origin has nothing; no path is taken. */
@@ -103,6 +103,25 @@ async function chat({ page }) {
     const figures = await page.textContent(".message.assistant .figures");
     expect((await page.locator("#conversations li").count()) >= 1, "the conversation is not in the list");
     return `an answer was shown and stopped (${figures}); memory is shown (${memory} private)`;
+}
+
+/** What axe finds wrong for people with a screen reader, little sight or a keyboard alone: nothing. */
+async function accessible({ page, axe }) {
+    await page.evaluate(axe);
+    const look = async (name) => {
+        const found = await page.evaluate(() => window.axe.run().then(({ violations }) => violations.map(({ id, nodes }) => `${id}: ${nodes[0].target.join(" ")}`)));
+        expect(found.length === 0, `${name}: ${found.join("; ")}`);
+    };
+    for (const colorScheme of ["light", "dark"]) {
+        await page.emulateMedia({ colorScheme });
+        await look(`a conversation, ${colorScheme}`);
+    }
+    await page.click("#picker");
+    await look("the model picker");
+    await page.keyboard.press("Escape");
+    await page.click("#new-conversation");
+    await look("an empty conversation");
+    return "axe has nothing to say of a conversation (light and dark), the picker and an empty one";
 }
 
 /** A slow reader loses nothing: three answers at once, each read one chunk in 10 ms, are those that the conversations
@@ -289,7 +308,7 @@ async function brokerKill(desktop) {
     return `another one after ${back.toFixed(0)} ms, with the conversation; the old daemon and its worker are gone`;
 }
 
-export const PARTS = { walls, chat, streams, credits, abort, reload, "close of a window": closeWindow, "kill -9 of the worker": workerKill, "kill -9 of the broker": brokerKill };
+export const PARTS = { walls, chat, accessible, streams, credits, abort, reload, "close of a window": closeWindow, "kill -9 of the worker": workerKill, "kill -9 of the broker": brokerKill };
 
 /** MODEL_CONFIG says something: with an idle time of a second and a half a conversation's memory comes back and the model
  * stays; with REUSE_SESSIONS false it comes back at once; in both cases the conversation goes on. */
