@@ -26,7 +26,7 @@ command -v chromium > /dev/null || skip "chromium is not installed"
 command -v npm > /dev/null || skip "npm is not installed"
 node test/stage.js || skip "what the example needs of npm cannot be fetched"
 if [ "$2" = shim ]; then
-    exec node test-electron-local.js --shim --except types,frozen
+    exec node test-electron-local.js --shim --except types,frozen,config,accessible
 fi
 electron=$("$root/scripts/electron.sh" --dir)
 if [ -x "$electron/electron" ] && command -v Xvfb > /dev/null; then
