@@ -20,7 +20,8 @@ async function ask(chat, prompt) {
 }
 
 results.start = memory();
-const hearth = await phase("start", () => connect({ app: "bench", context: Number(CONTEXT), files: [MODEL], store: false, idle: "3s" }));
+const options = { app: "bench", context: Number(CONTEXT), files: [MODEL] };
+let hearth = await phase("start", () => connect(options));
 const { name } = await phase("load", () => hearth.load(MODEL));
 const chat = await phase("context", async () => hearth.session({ model: name }));
 results.loaded = memory();
@@ -36,7 +37,12 @@ const asked = performance.now();
 stopped.abort();
 await stopped;
 results.abort = performance.now() - asked;
-await sleep(5000);
+await hearth.close();
+
+// once more, with less patience than five minutes
+hearth = await connect({ ...options, idle: "1s" });
+await hearth.session({ model: MODEL }).prompt(text(12), { maxTokens: 4 });
+await sleep(3000);
 results.idle = memory();
 tell();
 await hearth.close();

@@ -1,5 +1,6 @@
 // The same app with node-llama-cpp, from the folder PEERS.
 import { createRequire } from "node:module";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pathToFileURL } from "node:url";
@@ -30,7 +31,9 @@ async function ask(session, prompt) {
 results.start = memory();
 const llama = await phase("start", () => getLlama({ gpu: false, build: "never" }));
 const model = await phase("load", () => llama.loadModel({ modelPath: MODEL }));
-const context = await phase("context", () => model.createContext({ contextSize: Number(CONTEXT) }));
+// its default is four threads at least, and on fewer cores they wait for each other
+const threads = availableParallelism();
+const context = await phase("context", () => model.createContext({ contextSize: Number(CONTEXT), threads }));
 const session = new LlamaChatSession({ contextSequence: context.getSequence() });
 results.loaded = memory();
 results.short = await phase("short", () => ask(session, text(12)));

@@ -3,7 +3,9 @@
 //   compare.mjs MODEL.gguf --peers FOLDER [--rounds 2] [--context 2048] [--prompt 600] [--tokens 48]
 // FOLDER is one in which `npm install node-llama-cpp` has run; without it this package is measured alone.
 import { spawn } from "node:child_process";
-import { openSync, readSync } from "node:fs";
+import { mkdtempSync, openSync, readSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
@@ -27,8 +29,11 @@ function warm(path) {
     while (readSync(fd, buffer) > 0);
 }
 
+const place = mkdtempSync(join(tmpdir(), "hearth-bench-"));
+process.on("exit", () => rmSync(place, { recursive: true, force: true }));
+
 function run(app) {
-    const env = { ...process.env, MODEL: model, CONTEXT: values.context, PROMPT: values.prompt, TOKENS: values.tokens, PEERS: values.peers };
+    const env = { ...process.env, XDG_STATE_HOME: place, MODEL: model, CONTEXT: values.context, PROMPT: values.prompt, TOKENS: values.tokens, PEERS: values.peers };
     const child = spawn(process.execPath, [fileURLToPath(new URL(`app-${app}.mjs`, import.meta.url))], { env, stdio: ["ignore", "pipe", "inherit"] });
     let output = "";
     child.stdout.on("data", (bytes) => (output += bytes));
