@@ -508,6 +508,8 @@ export interface Estimate {
     fits: boolean;
     /** Models that would go for it. */
     evict: string[];
+    /** Why it does not fit, with the figures. */
+    reason: string | undefined;
 }
 
 export interface Memory {

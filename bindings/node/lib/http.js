@@ -31,6 +31,7 @@ export function send({ transport, agent }, { method = "GET", path, headers, body
         const done = () => signal?.removeEventListener("abort", onAbort);
         outgoing.on("response", (response) => {
             response.on("close", done);
+            response.on("error", () => {}); // is for whoever reads it, if anybody does
             resolve(response);
         });
         outgoing.on("error", (error) => {
