@@ -183,6 +183,9 @@ static int prepare(struct serving *serving, struct hearth_error *err)
         status = find_models(serving, &options->models, err);
     if (!status)
         status = find_listeners(serving, err);
+    if (!status && !options->listener_count && !options->address && !options->socket)
+        status = error_set(err, HEARTH_E_ARGUMENT,
+                           "with --no-tcp and --no-socket nobody could ask anything");
     return status;
 }
 

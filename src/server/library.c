@@ -748,7 +748,10 @@ static int check_root(const struct root *root, struct hearth_error *err)
     if (!status && !is_clean(root->file, strlen(root->file)))
         status = error_set(err, HEARTH_E_ARGUMENT, "is no name that a model can have");
     os_file_close(folder);
-    return status ? error_prefix(err, status, "%s", root->file) : 0;
+    bool here = strcmp(root->path, ".") == 0, top = strcmp(root->path, "/") == 0;
+    return status ? error_prefix(err, status, "%s%s%s", here || top ? "" : root->path,
+                                 here ? "" : "/", root->file)
+                  : 0;
 }
 
 static int open_roots(struct library *library, const struct library_options *options,
