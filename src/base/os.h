@@ -263,6 +263,13 @@ void os_socket_file_remove(struct os_socket_file *file); /* NULL is fine */
 int os_connect_unix(const char *path, uint64_t ns, struct hearth_error *err);
 /* Makes a listening stream socket that was inherited one like these. */
 int os_adopt_listener(int fd, struct hearth_error *err);
+/* The lock beside an inherited socket's file, which stays when it is removed; NULL where it has
+ * none. HEARTH_E_STATE where another process holds it. */
+int os_adopt_socket_file(int fd, struct os_socket_file **file, struct hearth_error *err);
+bool os_socket_is_local(int fd); /* only this machine reaches it */
+#define OS_SOCKET_NAME_BYTES 128
+/* Where it listens: "unix:PATH" or "http://ADDRESS:PORT"; false where that cannot be said. */
+bool os_socket_name(int fd, char out[OS_SOCKET_NAME_BYTES]);
 uint16_t os_socket_port(int fd); /* 0 where it is no TCP socket */
 /* For a connection: no delay of small writes, at most about so many bytes queued in the system. */
 void os_socket_prepare(int fd, size_t unsent_max);

@@ -53,14 +53,17 @@ static bool parse_address(const char *text, uint16_t port, struct address *out)
     return false;
 }
 
+static bool is_loopback(const struct address *address)
+{
+    if (address->socket.any.sa_family == AF_INET)
+        return ntohl(address->socket.v4.sin_addr.s_addr) >> 24 == 127;
+    return IN6_IS_ADDR_LOOPBACK(&address->socket.v6.sin6_addr);
+}
+
 bool os_address_is_loopback(const char *text)
 {
     struct address address;
-    if (!parse_address(text, 0, &address))
-        return false;
-    if (address.socket.any.sa_family == AF_INET)
-        return ntohl(address.socket.v4.sin_addr.s_addr) >> 24 == 127;
-    return IN6_IS_ADDR_LOOPBACK(&address.socket.v6.sin6_addr);
+    return parse_address(text, 0, &address) && is_loopback(&address);
 }
 
 int os_listen_tcp(const char *text, uint16_t port, struct hearth_error *err)
@@ -99,10 +102,51 @@ uint16_t os_socket_port(int fd)
     return address.socket.any.sa_family == AF_INET6 ? ntohs(address.socket.v6.sin6_port) : 0;
 }
 
+bool os_socket_is_local(int fd)
+{
+    struct address address = {.size = sizeof address.socket};
+    if (getsockname(fd, &address.socket.any, &address.size) != 0)
+        return false;
+    sa_family_t family = address.socket.any.sa_family;
+    return family == AF_UNIX ||
+           ((family == AF_INET || family == AF_INET6) && is_loopback(&address));
+}
+
+bool os_socket_name(int fd, char out[OS_SOCKET_NAME_BYTES])
+{
+    union {
+        struct address tcp;
+        struct sockaddr_un file;
+    } address = {.file = {.sun_family = AF_UNSPEC}};
+    char text[INET6_ADDRSTRLEN];
+    socklen_t size = sizeof address;
+    if (getsockname(fd, (struct sockaddr *)&address, &size) != 0)
+        return false;
+    const struct sockaddr_in *v4 = &address.tcp.socket.v4;
+    const struct sockaddr_in6 *v6 = &address.tcp.socket.v6;
+    switch (address.file.sun_family) {
+    case AF_UNIX: /* without a path it is anonymous or abstract */
+        snprintf(out, OS_SOCKET_NAME_BYTES, "unix:%.*s", (int)sizeof address.file.sun_path,
+                 address.file.sun_path);
+        return true;
+    case AF_INET:
+        snprintf(out, OS_SOCKET_NAME_BYTES, "http://%s:%u",
+                 inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text), ntohs(v4->sin_port));
+        return true;
+    case AF_INET6:
+        snprintf(out, OS_SOCKET_NAME_BYTES, "http://[%s]:%u",
+                 inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text), ntohs(v6->sin6_port));
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* ---- Unix sockets ---- */
 
 struct os_socket_file {
     int lock;
+    bool adopted; /* the socket is whoever's who opened it */
     char path[sizeof((struct sockaddr_un *)0)->sun_path];
 };
 
@@ -210,7 +254,8 @@ void os_socket_file_remove(struct os_socket_file *file)
 {
     if (!file)
         return;
-    unlink(file->path);
+    if (!file->adopted)
+        unlink(file->path);
     close(file->lock);
     mem_free(file);
 }
@@ -255,6 +300,28 @@ int os_adopt_listener(int fd, struct hearth_error *err)
         fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
         return error_set(err, HEARTH_E_IO, "descriptor %d: %s", fd, strerror(errno));
     return 0;
+}
+
+int os_adopt_socket_file(int fd, struct os_socket_file **out, struct hearth_error *err)
+{
+    char name[OS_SOCKET_NAME_BYTES];
+    struct hearth_error cause = {0};
+    *out = NULL;
+    if (!os_socket_name(fd, name) || strncmp(name, "unix:/", 6) != 0)
+        return 0;
+    struct os_socket_file *file = MEM_NEW(struct os_socket_file);
+    if (!file)
+        return error_set(err, HEARTH_E_MEMORY, "no memory for a socket");
+    snprintf(file->path, sizeof file->path, "%.*s", (int)sizeof file->path - 1, name + 5);
+    file->adopted = true;
+    file->lock = lock_socket_file(file->path, &cause);
+    if (file->lock >= 0) {
+        *out = file;
+        return 0;
+    }
+    mem_free(file);
+    /* a folder that is another user's is no obstacle: the socket is there */
+    return cause.code == HEARTH_E_STATE ? error_set(err, cause.code, "%s", cause.text) : 0;
 }
 
 /* Reads a whole number without sign; false where the text is none, or larger. */

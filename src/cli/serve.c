@@ -56,6 +56,11 @@ static void on_listening(void *context, uint16_t port)
         console_say("listening on http://%s:%u", options->address, (unsigned)port);
     if (options->socket)
         console_say("listening on %s", options->socket);
+    for (size_t i = 0; i < options->listener_count; i++) {
+        char name[OS_SOCKET_NAME_BYTES];
+        if (os_socket_name(options->listeners[i], name))
+            console_say("listening on %s", name);
+    }
 }
 
 /* ---- settings ---- */

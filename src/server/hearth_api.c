@@ -137,6 +137,11 @@ static json_t *listeners_json(const struct daemon *daemon)
     else if (address)
         json_array_append_new(listeners,
                               json_sprintf("http://%s:%u", address, (unsigned)daemon->port));
+    for (size_t i = 0; i < options->listener_count; i++) {
+        char name[OS_SOCKET_NAME_BYTES];
+        if (os_socket_name(options->listeners[i], name))
+            json_array_append_new(listeners, json_string(name));
+    }
     if (options->ollama_address)
         json_array_append_new(listeners, json_sprintf("http://%s:11434", options->ollama_address));
     if (options->lmstudio_address)

@@ -168,8 +168,16 @@ int http_server_listen_unix(struct http_server *server, const char *path,
 int http_server_listen_fd(struct http_server *server, int fd, const struct http_access *access,
                           struct hearth_error *err)
 {
+    struct os_socket_file *file = NULL;
     int status = os_adopt_listener(fd, err);
-    return status ? status : add_listener(server, fd, NULL, access, err);
+    if (!status && !os_socket_is_local(fd) && access->key_count == 0)
+        status = error_set(err, HEARTH_E_ARGUMENT,
+                           "descriptor %d can be reached from other machines: listening there "
+                           "needs keys",
+                           fd);
+    if (!status)
+        status = os_adopt_socket_file(fd, &file, err);
+    return status ? status : add_listener(server, fd, file, access, err);
 }
 
 /* ---- the server ---- */

@@ -294,25 +294,56 @@ def test_keys_are_wanted_where_there_are_some():
     shutil.rmtree(folder)
 
 
+def start_by_systemd(*listeners, options=()):
+    """As a service manager starts it, with sockets that are open already."""
+    script = ('import fcntl, os, sys; count = int(sys.argv[1])\n'
+              'copies = [fcntl.fcntl(int(n), fcntl.F_DUPFD_CLOEXEC, 50) for n in sys.argv[2:2 + count]]\n'
+              'for at, fd in enumerate(copies): os.dup2(fd, 3 + at)\n'
+              'os.environ.update(LISTEN_FDS=str(count), LISTEN_PID=str(os.getpid()))\n'
+              'os.execv(sys.argv[2 + count], sys.argv[2 + count:])')
+    numbers = [listener.fileno() for listener in listeners]
+    return subprocess.Popen(
+        ["python3", "-c", script, str(len(numbers)), *map(str, numbers), HEARTH, "serve", "--model", MODEL,
+         "--no-store", *options], pass_fds=numbers, stderr=subprocess.PIPE, text=True)
+
+
 def test_systemd_hands_it_sockets():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
-        port = listener.getsockname()[1]
-        script = ('import os, sys; fd = int(sys.argv[1]); os.dup2(fd, 3); '
-                  'os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid())); '
-                  'os.execv(sys.argv[2], sys.argv[2:])')
-        process = subprocess.Popen(
-            ["python3", "-c", script, str(listener.fileno()), HEARTH, "serve", "--model", MODEL,
-             "--no-store"], pass_fds=(listener.fileno(),), stderr=subprocess.DEVNULL)
-        connection = socket.create_connection(("127.0.0.1", port), timeout=20)
-        connection.sendall(b"GET /v1/models HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-        answer = b""
-        while piece := connection.recv(65536):
-            answer += piece
-        check(b" 200 " in answer and NAME.encode() in answer, "the inherited socket answers", answer)
-        process.terminate()
-        check(process.wait(20) == 0, "it ends with 0")
+    folder = tempfile.mkdtemp(prefix="hearth-serve-")
+    path = os.path.join(folder, "socket")
+    with socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen()
+        unix.bind(path)
+        unix.listen()
+        port = tcp.getsockname()[1]
+        process = start_by_systemd(tcp, unix)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("GET", "/v1/models")
+        answer = connection.getresponse()
+        text = answer.read()
+        check(answer.status == 200 and NAME.encode() in text, "the inherited port answers", text)
+        connection.request("GET", "/hearth/v1/status")
+        status = json.loads(connection.getresponse().read())
+        connection.close()
+        check(status["listeners"] == [f"http://127.0.0.1:{port}", f"unix:{path}"],
+              "both are where it listens", status)
+        second = subprocess.run([HEARTH, "serve", "--model", MODEL, "--port", "0", "--socket", path,
+                                 "--no-store"], capture_output=True, text=True, timeout=60)
+        check(second.returncode == 1 and str(process.pid) in second.stderr,
+              "a second one says who has the socket", second.stderr)
+        stopped = subprocess.run([HEARTH, "stop", "--socket", path], capture_output=True, text=True,
+                                 timeout=60)
+        check(stopped.returncode == 0 and process.wait(20) == 0, "it is stopped", stopped.stderr)
+        check(os.path.exists(path), "the socket stays, it is the service manager's")
+        process.stderr.close()
+    with socket.socket() as others:
+        others.bind(("0.0.0.0", 0))
+        others.listen()
+        process = start_by_systemd(others)
+        said = process.communicate(timeout=20)[1]
+        check(process.returncode == 1 and "needs keys" in said,
+              "a port that others reach needs keys, whoever opened it", said)
+    shutil.rmtree(folder)
 
 
 run_tests(globals())
