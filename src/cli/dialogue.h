@@ -75,5 +75,7 @@ int dialogue_daemon_open(const struct dialogue_daemon_options *options, struct d
 /* The name by which the daemon knows a model that is meant by its name or by the path of its file;
  * allocated. NULL where it does not. */
 char *dialogue_daemon_model(struct client *client, const char *model);
+/* Whether the model has no chat template, as far as the daemon says. */
+bool dialogue_daemon_is_plain(struct client *client, const char *model);
 
 #endif

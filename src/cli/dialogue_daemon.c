@@ -478,11 +478,12 @@ static bool is_meant(const json_t *model, const char *word, const struct os_file
 
 char *dialogue_daemon_model(struct client *client, const char *word)
 {
-    struct os_file_id id;
+    struct os_entry entry;
     int fd = -1;
     json_t *reply = NULL;
     char *name = NULL;
-    bool file = os_open_path(word, &fd, NULL) == 0 && os_file_id(fd, &id);
+    bool file = os_open_path(word, &fd, NULL) == 0 && os_file_entry(fd, &entry) &&
+                entry.kind == OS_ENTRY_FILE;
     if (fd >= 0)
         os_file_close(fd);
     if (client_call(client, "GET", "/hearth/v1/models", NULL, &reply, NULL))
@@ -490,9 +491,23 @@ char *dialogue_daemon_model(struct client *client, const char *word)
     const json_t *models = json_object_get(reply, "models");
     for (size_t i = 0; i < json_array_size(models) && !name; i++) {
         const json_t *model = json_array_get(models, i);
-        if (is_meant(model, word, file ? &id : NULL))
+        if (is_meant(model, word, file ? &entry.id : NULL))
             name = mem_string(json_string_value(json_object_get(model, "name")));
     }
     json_decref(reply);
     return name;
+}
+
+bool dialogue_daemon_is_plain(struct client *client, const char *model)
+{
+    struct buffer path;
+    json_t *reply = NULL;
+    buffer_init(&path, 8192);
+    buffer_append_text(&path, TEXT("/hearth/v1/models/"));
+    if (client_append_segment(&path, model))
+        client_call(client, "GET", path.data, NULL, &reply, NULL);
+    bool plain = json_is_null(json_object_get(json_object_get(reply, "about"), "chat_template"));
+    buffer_finish(&path);
+    json_decref(reply);
+    return plain;
 }

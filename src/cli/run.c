@@ -388,6 +388,7 @@ static bool open_remote(struct run *run, struct hearth_error *err)
         .has_store = client_keeps_conversations(run->client),
     };
     bool known = model != NULL;
+    run->plain = known && dialogue_daemon_is_plain(run->client, model);
     if (known && settings->session && !options.has_store)
         error_set(err, HEARTH_E_STATE,
                   "the daemon keeps no conversations (it was started with --no-store): --no-daemon "

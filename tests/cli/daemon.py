@@ -113,6 +113,23 @@ def test_run_lets_it_compute():
             check(out and asked() == before, f"with {option[0]} it works alone", err)
 
 
+def test_a_model_without_a_template():
+    folder = os.path.join(SCRATCH, "models")
+    os.mkdir(folder)
+    with open(MODEL, "rb") as file, open(os.path.join(folder, "plain.gguf"), "wb") as copy:
+        copy.write(file.read().replace(b"tokenizer.chat_template", b"tokenizer.chat_nothing_"))
+    text = "Once upon a time"
+    with Daemon("--models", folder):
+        alone, said = hearth("run", os.path.join(folder, "plain.gguf"), text, "--no-daemon", *GREEDY)
+        out, err = hearth("run", "plain", text, *GREEDY)
+        check(out == alone and err == said and "no chat template" in err, "it goes on with the text",
+              (out, err))
+        out, err = hearth("run", "plain", text, "--temp", "0")
+        check("256" in err, "not without end", err)
+        hearth("run", "plain", text, "--system", "Be brief.", code=1)
+    shutil.rmtree(folder)
+
+
 def test_conversations_are_the_daemons():
     turns = ["Name a colour.", "And another one?"]
     for turn in turns:  # before there is a daemon
