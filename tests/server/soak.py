@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 
-from serving import HEARTH, MODEL, NAME, Daemon, check, is_alive, run_tests, together, user
+from serving import HEARTH, MODEL, NAME, Daemon, check, is_alive, run_tests, ticks, together, user
 
 COUNT = int(os.environ.get("HEARTH_SOAK", "10000"))
 
@@ -45,6 +45,19 @@ def pace(daemon, tokens=200):
             moments.append(time.monotonic())
     connection.close()
     return statistics.median(b - a for a, b in zip(moments, moments[1:]))
+
+
+def test_a_token_costs_the_daemon_little():
+    tokens = 2000
+    with Daemon() as daemon:
+        daemon.text([user("Hi")])
+        before = ticks(daemon.process.pid)
+        connection, answer = daemon.stream([user("Tell me a long story.")], tokens, ignore_eos=True)
+        answer.read()
+        connection.close()
+        taken = (ticks(daemon.process.pid) - before) * 10 / tokens
+        print(f"    the daemon computes {taken:.3f} ms a token")
+        check(taken < 0.2, "less than 0.2 ms", taken)
 
 
 def test_dribbling_connections_do_not_slow_an_answer():
