@@ -56,6 +56,8 @@ static void on_listening(void *context, uint16_t port)
         console_say("listening on http://%s:%u", options->address, (unsigned)port);
     if (options->socket)
         console_say("listening on %s", options->socket);
+    if (serving->models[0])
+        console_say("models are looked for in %s", serving->models);
     for (size_t i = 0; i < options->listener_count; i++) {
         char name[OS_SOCKET_NAME_BYTES];
         if (os_socket_name(options->listeners[i], name))
@@ -97,7 +99,7 @@ static struct model_settings model_defaults(const struct serve_settings *setting
     return defaults;
 }
 
-/* Without --models and --model the folder of hearth's own models. */
+/* Without --models and --model the folder of hearth's own models, which may be empty as yet. */
 static int find_models(struct serving *serving, struct models_options *options,
                        struct hearth_error *err)
 {
@@ -108,7 +110,8 @@ static int find_models(struct serving *serving, struct models_options *options,
     options->file_count = settings->files.count;
     if (options->folder_count + options->file_count > 0)
         return 0;
-    if (!state_data_path("models", serving->models))
+    if (!state_data_path("models", serving->models) ||
+        !os_make_private_directories(serving->models))
         return error_set(err, HEARTH_E_MISSING,
                          "no models are named: --models DIR or --model PATH does that");
     serving->folders[0] = serving->models;

@@ -294,6 +294,19 @@ def test_keys_are_wanted_where_there_are_some():
     shutil.rmtree(folder)
 
 
+def test_models_have_a_folder():
+    folder = tempfile.mkdtemp(prefix="hearth-serve-")
+    with Daemon(folder=folder, models=(), env=os.environ | {"XDG_DATA_HOME": folder}) as daemon:
+        status, listed = daemon.ask("GET", "/v1/models")
+        check(status == 200 and listed["data"] == [], "it is made, and empty", listed)
+        models = os.path.join(folder, "hearth", "models")
+        check(models in daemon.said(), "and named", daemon.said())
+        os.symlink(MODEL, os.path.join(models, "mine.gguf"))
+        answer = daemon.chat([user("Hi")], model="mine")
+        check("choices" in answer, "what is put there can be asked", answer)
+    shutil.rmtree(folder)
+
+
 def start_by_systemd(*listeners, options=()):
     """As a service manager starts it, with sockets that are open already."""
     script = ('import fcntl, os, sys; count = int(sys.argv[1])\n'
